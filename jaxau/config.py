@@ -1,0 +1,260 @@
+"""The schema of a run's configuration, and its checks.
+
+``configs/<paper>.py`` returns ``to_config_dict(Config(...))``, which command-line overrides change; the
+library only ever sees the frozen, checked ``Config`` that ``from_dict`` builds from the result.
+"""
+
+import dataclasses
+import difflib
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import ml_collections
+
+from jaxau import facs
+
+View = Literal["frames", "clips"]
+
+
+@dataclass(frozen=True)
+class Optim:
+    """One optimizer and its schedule.
+
+    Attributes:
+      name: "adamw", "adam" or "sgd" (Nesterov momentum ``b1``).
+      lr: peak learning rate.
+      weight_decay: decoupled for adamw (kernels only), L2 for the others.
+      b1: first moment or momentum.
+      b2: second moment.
+      schedule: "constant" or "cosine" (to zero, per step).
+      warmup_steps: linear warm-up from 0.
+      clip_norm: global gradient norm limit; 0 = none.
+      ema_decay: decay of the averaged parameters that are evaluated; 0 = none.
+    """
+
+    name: Literal["adamw", "adam", "sgd"] = "adamw"
+    lr: float = 1e-4
+    weight_decay: float = 0.0
+    b1: float = 0.9
+    b2: float = 0.999
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup_steps: int = 0
+    clip_norm: float = 0.0
+    ema_decay: float = 0.0
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Augmentation of training examples; one draw is shared by all frames of a clip.
+
+    Attributes:
+      flip: probability of a mirror image.
+      color_jitter: brightness, contrast and saturation are scaled by U(1-j, 1+j).
+      resize_to: side in pixels to which the aligned crop is resized before an image_size square is cut
+        from it (training: anywhere; evaluation: the centre); 0 = straight to image_size, no crop.
+    """
+
+    flip: float = 0.5
+    color_jitter: float = 0.0
+    resize_to: int = 0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of training: what it sees, for how long, where it starts and what it trains.
+
+    Attributes:
+      view: view of the corpus that the batches hold.
+      epochs: passes over the stage's examples.
+      batch_size: global batch (stills or clips).
+      start_from: name of the earlier stage whose selected parameters are handed on; "" = fresh.
+      trainable: prefixes of parameter paths, e.g. ("lstm", "trunk/stage3"); () = everything.
+      freeze_batch_stats: keep BatchNorm's running statistics and normalise with them.
+      checkpoint_every_steps: also save within an epoch, every so many steps; 0 = at its end only.
+      loss: options of the stage's loss, defined by the model file.
+    """
+
+    view: View
+    epochs: int
+    batch_size: int
+    start_from: str = ""
+    trainable: tuple[str, ...] = ()
+    freeze_batch_stats: bool = False
+    checkpoint_every_steps: int = 0
+    optim: Optim = field(default_factory=Optim)
+    augment: Augment = field(default_factory=Augment)
+    loss: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which corpus, AUs and subjects, and how examples are drawn.
+
+    Attributes:
+      corpus: folder name under the data directory.
+      aus: AU numbers in the order of the network's outputs.
+      protocol: named subject lists, e.g. "bp4d-3fold".
+      fold: 1-based fold whose subjects are the test subjects.
+      alignment: the named alignment that the records must have.
+      image_size: side of the network's input in pixels.
+      inner_fraction: share of the training subjects held back to select epoch and thresholds.
+      sampling: "temporal" (LAC, Algorithm 1) or "all" frames or consecutive windows.
+      clip_length: frames of a clip, t in LAC.
+      subsequences: parts of a video from each of which one clip is drawn an epoch, N_sep in LAC.
+    """
+
+    corpus: str
+    aus: tuple[int, ...]
+    protocol: str
+    fold: int = 1
+    alignment: str = "jaa256"
+    image_size: int = 224
+    inner_fraction: float = 0.2
+    sampling: Literal["temporal", "all"] = "temporal"
+    clip_length: int = 16
+    subsequences: int = 1
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """Devices: ``fsdp`` of them share each parameter, the rest is data parallel."""
+
+    fsdp: int = 1
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run. ``name`` is a key of ``jaxau.models.MODELS``; ``network`` holds that network's fields."""
+
+    name: str
+    data: DataConfig
+    stages: Mapping[str, Stage]
+    network: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    mesh: Mesh = field(default_factory=Mesh)
+
+
+def to_config_dict(config: Config) -> ml_collections.ConfigDict:
+    """The form that ``ml_collections.config_flags`` can override from the command line."""
+    return ml_collections.ConfigDict(to_dict(config))
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Plain nested dicts, as stored beside checkpoints."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(values: Mapping[str, Any]) -> Config:
+    """Build and check a ``Config``.
+
+    Raises:
+      ValueError: an unknown field (with the nearest known name), a value of the wrong type, or a value
+        that breaks a rule; the message starts with the full path of the field.
+    """
+    config: Config = _build(Config, values, "config")
+    _check(config)
+    return config
+
+
+def parse_argument(text: str, default: str) -> tuple[str, dict[str, str]]:
+    """Split the part of ``--config=file.py:disfa,fold=1`` after the colon: ("disfa", {"fold": "1"})."""
+    words = [word for word in text.split(",") if word]
+    variant = words.pop(0) if words and "=" not in words[0] else default
+    wrong = [word for word in words if "=" not in word]
+    if wrong:
+        raise ValueError(f"config argument {text!r}: {wrong} is not of the form name=value")
+    return variant, dict(word.split("=", 1) for word in words)
+
+
+def check_names(known: Sequence[str], values: Iterable[str], path: str) -> None:
+    """Refuse ``values`` that are not ``known`` fields of ``path``, naming the nearest known one."""
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known fields: {', '.join(known)}"
+            raise ValueError(f"{path}.{name}: unknown field, {hint}")
+
+
+def _build(kind: Any, value: Any, path: str) -> Any:
+    """Convert ``value`` to the annotated type ``kind``, recursively."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{path}: expected fields, got {value!r}")
+        hints = typing.get_type_hints(kind)
+        fields = dataclasses.fields(kind)
+        check_names([f.name for f in fields], value, path)
+        missing = [
+            f.name
+            for f in fields
+            if f.name not in value
+            and f.default is dataclasses.MISSING
+            and f.default_factory is dataclasses.MISSING
+        ]
+        if missing:
+            raise ValueError(f"{path}: give a value for {', '.join(missing)}")
+        return kind(**{n: _build(hints[n], v, f"{path}.{n}") for n, v in value.items()})
+    if origin is Literal:
+        if value not in arguments:
+            raise ValueError(f"{path}: {value!r} is not one of {list(arguments)}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, tuple | list):
+            raise ValueError(f"{path}: expected a tuple, got {value!r}")
+        return tuple(_build(arguments[0], item, f"{path}[{i}]") for i, item in enumerate(value))
+    if origin is not None and issubclass(origin, Mapping):
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{path}: expected fields, got {value!r}")
+        return {str(n): _build(arguments[1], v, f"{path}.{n}") for n, v in value.items()}
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is not Any and type(value) is not kind:
+        raise ValueError(f"{path}: expected {kind.__name__}, got {value!r}")
+    return value
+
+
+def _rule(holds: bool, path: str, value: Any, rule: str) -> None:
+    if not holds:
+        raise ValueError(f"config.{path}: {value!r} breaks the rule: {rule}")
+
+
+def _check(config: Config) -> None:
+    data = config.data
+    facs.check_aus(data.aus)
+    _rule(data.fold >= 1, "data.fold", data.fold, "folds are counted from 1")
+    _rule(data.image_size >= 16, "data.image_size", data.image_size, "at least 16 pixels")
+    _rule(0 < data.inner_fraction < 1, "data.inner_fraction", data.inner_fraction, "between 0 and 1")
+    _rule(data.clip_length >= 1, "data.clip_length", data.clip_length, "at least 1 frame")
+    _rule(data.subsequences >= 1, "data.subsequences", data.subsequences, "at least 1")
+    _rule(config.mesh.fsdp >= 1, "mesh.fsdp", config.mesh.fsdp, "at least 1 device")
+    _rule(bool(config.stages), "stages", {}, "name at least one stage")
+    earlier: list[str] = []
+    for name, stage in config.stages.items():
+        path = f"stages.{name}"
+        _rule(stage.epochs >= 1, f"{path}.epochs", stage.epochs, "at least 1")
+        _rule(stage.batch_size >= 1, f"{path}.batch_size", stage.batch_size, "at least 1")
+        _rule(stage.optim.lr > 0, f"{path}.optim.lr", stage.optim.lr, "above 0")
+        _rule(0 <= stage.optim.ema_decay < 1, f"{path}.optim.ema_decay", stage.optim.ema_decay, "in [0, 1)")
+        _rule(0 <= stage.augment.flip <= 1, f"{path}.augment.flip", stage.augment.flip, "a probability")
+        _rule(
+            0 <= stage.augment.color_jitter < 1,
+            f"{path}.augment.color_jitter",
+            stage.augment.color_jitter,
+            "in [0, 1)",
+        )
+        _rule(
+            stage.augment.resize_to == 0 or stage.augment.resize_to >= data.image_size,
+            f"{path}.augment.resize_to",
+            stage.augment.resize_to,
+            f"0 or at least data.image_size ({data.image_size})",
+        )
+        _rule(
+            stage.start_from in ("", *earlier),
+            f"{path}.start_from",
+            stage.start_from,
+            f"empty or an earlier stage ({', '.join(earlier) or 'there is none'})",
+        )
+        earlier.append(name)
