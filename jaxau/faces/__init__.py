@@ -1,0 +1,1 @@
+"""From pictures and videos to aligned faces."""
