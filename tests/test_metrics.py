@@ -1,0 +1,305 @@
+"""Metrics against scikit-learn, against hand-computed cases, and their answers to degenerate folds."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+import scipy.stats
+import sklearn.metrics
+
+from jaxau import facs, metrics
+
+AUS = (1, 2, 4, 12)
+
+
+def frames(n=2000, subjects=20, aus=AUS, seed=0):
+    rng = np.random.default_rng(seed)
+    truth = rng.random((n, len(aus))) < np.linspace(0.1, 0.7, len(aus))
+    probability = np.clip(0.35 * truth + 0.65 * rng.random(truth.shape), 0, 1)
+    return probability, truth.astype(int), rng.random(truth.shape) < 0.8, np.arange(n) % subjects
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_equal_to_scikit_learn_on_random_masks(seed):
+    probability, truth, mask, subject = frames(seed=seed)
+    thresholds = np.array([0.5, 0.3, 0.6, 0.45])
+    result = metrics.score(probability, truth, mask, thresholds, subject, AUS, bootstrap=10)
+    for column, row in enumerate(result["per_au"]):
+        coded = mask[:, column]
+        expected, p = truth[coded, column], probability[coded, column]
+        predicted = p >= thresholds[column]
+        for key, function, given in (
+            ("f1", sklearn.metrics.f1_score, predicted),
+            ("precision", sklearn.metrics.precision_score, predicted),
+            ("recall", sklearn.metrics.recall_score, predicted),
+            ("accuracy", sklearn.metrics.accuracy_score, predicted),
+            ("auc", sklearn.metrics.roc_auc_score, p),
+        ):
+            assert row[key] == pytest.approx(function(expected, given), abs=1e-6), (row["au"], key)
+        assert (row["coded"], row["positives"]) == (coded.sum(), expected.sum())
+        assert row["base_rate"] == pytest.approx(expected.mean())
+        assert row["threshold"] == thresholds[column]
+    assert result["mean"]["f1"] == pytest.approx(np.mean([r["f1"] for r in result["per_au"]]))
+    assert (result["mean"]["aus"], result["interval_note"]) == (4, None)
+    json.dumps(result, allow_nan=False)
+
+
+def test_a_probability_equal_to_the_threshold_counts_as_present():
+    result = metrics.score([[0.5], [0.4]], [[1], [0]], [[1], [1]], 0.5, [1, 2], [12], bootstrap=0)
+    assert result["per_au"][0]["f1"] == 1
+
+
+def test_values_under_a_false_mask_do_not_matter():
+    probability, truth, mask, subject = frames()
+    clean = metrics.score(probability, truth, mask, 0.5, subject, AUS, bootstrap=50)
+    probability = np.where(mask, probability, np.resize([np.nan, 7.0, -np.inf], mask.shape))
+    truth = np.where(mask, truth, -999)
+    assert metrics.score(probability, truth, mask, 0.5, subject, AUS, bootstrap=50) == clean
+    thresholds = metrics.best_thresholds(*frames()[:3])
+    np.testing.assert_array_equal(metrics.best_thresholds(probability, truth, mask).value, thresholds.value)
+
+
+def test_counts_merged_over_batches_and_subjects_equal_one_pass():
+    probability, truth, mask, subject = frames(n=997, subjects=7)
+    truth = truth.astype(bool)
+    _, whole = metrics.subject_counts(probability, truth, mask, 0.5, subject)
+    merged = np.zeros_like(whole)
+    for start in range(0, 997, 100):
+        part = slice(start, start + 100)
+        names, counts = metrics.subject_counts(probability[part], truth[part], mask[part], 0.5, subject[part])
+        merged[names] += counts
+    np.testing.assert_array_equal(merged, whole)
+    everyone = metrics.subject_counts(probability, truth, mask, 0.5, np.zeros(997))[1]
+    np.testing.assert_array_equal(whole.sum(axis=0), everyone[0])
+    np.testing.assert_array_equal(whole.sum(axis=(0, 2)), mask.sum(axis=0))
+
+
+def test_bootstrap_of_two_subjects_is_what_a_hand_computes():
+    # Subject a: one hit, F1 1. Subject b: one miss and two false alarms, F1 0. Draws: aa (1/4) 1,
+    # bb (1/4) 0, ab (1/2) 2*1 / (2*1 + 2 + 1) = .4; the 2.5 and 97.5 percentiles are 0 and 1.
+    probability = [[0.9], [0.1], [0.9], [0.9]]
+    truth, subject = [[1], [1], [0], [0]], ["a", "b", "b", "b"]
+    with pytest.warns(UserWarning, match="too narrow: 2 subjects"):
+        result = metrics.score(probability, truth, np.ones((4, 1)), 0.5, subject, [12])
+    row = result["per_au"][0]
+    assert row["f1"] == pytest.approx(0.4)
+    assert (row["f1_low"], row["f1_high"]) == (0, 1)
+    assert "too narrow" in result["interval_note"]
+    # Twenty subjects of one perfect frame each: every draw scores 1.
+    ones = np.ones((20, 1))
+    row = metrics.score(ones, ones, ones, 0.5, np.arange(20), [12])["per_au"][0]
+    assert (row["f1_low"], row["f1_high"]) == (1, 1)
+
+
+def test_the_interval_is_the_95_percent_one():
+    # 100 subjects of one present frame, half of them found: the number found in a draw is binomial.
+    subject = np.arange(100)
+    found, ones = (subject % 2)[:, None], np.ones((100, 1))
+    row = metrics.score(found, ones, ones, 0.5, subject, [12], bootstrap=20_000)["per_au"][0]
+    low, high = scipy.stats.binom.ppf([0.025, 0.975], 100, 0.5)
+    assert row["f1_low"] == pytest.approx(2 * low / (low + 100))
+    assert row["f1_high"] == pytest.approx(2 * high / (high + 100))
+
+
+def test_draws_without_a_positive_of_an_au_leave_its_interval_and_their_mean():
+    # AU2 occurs in one of 20 subjects (found, F1 1) and has a false alarm in each other subject, so
+    # that its F1 is 2m / (2m + 20 - m) for m > 0 copies of the one; m = 0 must not add zeros.
+    subject, ones = np.arange(20), np.ones((20, 2))
+    truth = np.stack([np.ones(20), subject == 0], axis=1)
+    result = metrics.score(ones, truth, ones, 0.5, subject, (1, 2))
+    assert result["per_au"][1]["f1_low"] == pytest.approx(2 / 21)
+    assert result["mean"]["f1_low"] == pytest.approx((1 + 2 / 21) / 2)
+    mask = np.stack([np.ones(20), subject == 0], axis=1)  # now coded in that one subject only
+    row = metrics.score(ones, truth, mask, 0.5, subject, (1, 2))["per_au"][1]
+    assert (row["f1"], row["f1_low"], row["subjects"]) == (1, None, 1)
+
+
+def test_the_interval_of_the_mean_is_over_per_draw_means():
+    # On AU1 the even subjects are right and on AU2 the odd ones, so that the two F1 move against
+    # each other from draw to draw and their mean hardly moves.
+    subject = np.arange(40)
+    truth, mask = np.ones((40, 2)), np.ones((40, 2))
+    probability = np.stack([subject % 2 == 0, subject % 2 == 1], axis=1).astype(float)
+    result = metrics.score(probability, truth, mask, 0.5, subject, (1, 2))
+    width = [row["f1_high"] - row["f1_low"] for row in result["per_au"]]
+    assert result["mean"]["f1_high"] - result["mean"]["f1_low"] < 0.3 * min(width)
+    assert result["mean"]["f1"] == pytest.approx(2 / 3)
+
+
+def test_the_same_seed_draws_the_same_subjects():
+    data = frames()
+    first, again, other = (
+        metrics.score(*data[:3], 0.5, data[3], AUS, bootstrap=100, seed=seed) for seed in (0, 0, 1)
+    )
+    assert first == again != other
+
+
+def test_an_au_without_positives_has_no_f1_and_no_auc_and_is_named():
+    probability, truth, mask, subject = frames()
+    truth[:, 1] = 0
+    result = metrics.score(probability, truth, mask, 0.5, subject, AUS, bootstrap=20)
+    row = result["per_au"][1]
+    assert [row[key] for key in ("f1", "f1_low", "f1_high", "recall", "auc")] == [None] * 5
+    assert (row["precision"], row["base_rate"], row["positives"]) == (0, 0, 0)
+    assert 0 < row["accuracy"] < 1
+    assert (result["mean"]["aus"], result["mean"]["undefined"]) == (3, [2])
+    rest = [r["f1"] for r in result["per_au"] if r["au"] != 2]
+    assert result["mean"]["f1"] == pytest.approx(np.mean(rest))
+
+
+def test_an_au_that_is_always_positive_has_an_f1_but_no_auc():
+    probability, truth, mask, subject = frames()
+    truth[:, 3] = 1
+    result = metrics.score(probability, truth, mask, 0.5, subject, AUS, bootstrap=20)
+    assert result["per_au"][3]["auc"] is None and result["per_au"][3]["f1"] > 0.5
+    assert (result["mean"]["aus"], result["mean"]["auc_aus"]) == (4, 3)
+
+
+def test_nothing_predicted_present_gives_no_precision_but_an_f1_of_zero():
+    probability, truth, mask, subject = frames()
+    row = metrics.score(probability * 0, truth, mask, 0.5, subject, AUS)["per_au"][0]
+    assert (row["precision"], row["recall"], row["f1"]) == (None, 0, 0)
+
+
+def test_a_masked_au_is_undefined_and_a_fold_without_labels_too():
+    probability, truth, mask, subject = frames()
+    mask[:, 0] = False
+    result = metrics.score(probability, truth, mask, 0.5, subject, AUS, bootstrap=20)
+    row = result["per_au"][0]
+    assert row["coded"] == row["positives"] == row["subjects"] == 0
+    assert all(row[k] is None for k in ("f1", "precision", "recall", "accuracy", "auc", "base_rate"))
+    assert result["mean"]["undefined"] == [1]
+    nothing = metrics.score(probability, truth, mask & False, 0.5, subject, AUS)["mean"]
+    assert (nothing["f1"], nothing["auc"], nothing["accuracy"], nothing["aus"]) == (None,) * 3 + (0,)
+
+
+def test_one_subject_has_no_interval_and_says_so():
+    probability, truth, mask, _ = frames()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = metrics.score(probability, truth, mask, 0.5, np.zeros(len(truth)), AUS)
+    assert result["interval_note"].startswith("no interval: 1 subject")
+    assert all(row["f1_low"] is None and row["f1"] is not None for row in result["per_au"])
+    assert result["mean"]["f1_low"] is None
+
+
+def test_probabilities_that_are_none_are_refused_by_count_and_au():
+    probability, truth, mask, subject = frames()
+    mask[:3] = True
+    probability[0, 1] = probability[1, 1] = np.nan
+    probability[2, 3] = 1.2
+    with pytest.raises(ValueError, match=r"3 of \d+ .*2 are NaN.*AU02: 2, AU12: 1.*sigmoid"):
+        metrics.score(probability, truth, mask, 0.5, subject, AUS)
+    with pytest.raises(ValueError, match="column 1: 2"):
+        metrics.best_thresholds(probability, truth, mask)
+
+
+def test_labels_that_are_intensities_are_refused():
+    probability, truth, mask, subject = frames()
+    mask[0] = True
+    truth[0, 0] = 4
+    with pytest.raises(ValueError, match=r"1 of \d+ labels .*AU01: 1.*occurrence"):
+        metrics.score(probability, truth, mask, 0.5, subject, AUS)
+
+
+def test_inputs_of_different_lengths_are_refused():
+    probability, truth, mask, subject = frames()
+    with pytest.raises(ValueError, match=r"truth \(1999, 4\)"):
+        metrics.score(probability, truth[1:], mask, 0.5, subject, AUS)
+    with pytest.raises(ValueError, match=r"subject has shape \(1999,\)"):
+        metrics.score(probability, truth, mask, 0.5, subject[1:], AUS)
+    with pytest.raises(ValueError, match="4 columns for 3 AUs"):
+        metrics.score(probability, truth, mask, 0.5, subject, AUS[:3])
+    with pytest.raises(ValueError, match=r"threshold of shape \(3,\)"):
+        metrics.score(probability, truth, mask, [0.5] * 3, subject, AUS)
+    with pytest.raises(ValueError, match="threshold 1.5"):
+        metrics.score(probability, truth, mask, 1.5, subject, AUS)
+
+
+def test_the_bp4d_mean_appears_only_beside_more_aus():
+    bp4d = facs.CORPUS_AUS["bp4d"]
+    for aus, expected in ((bp4d, False), ((*bp4d, 25), True), (facs.CORPUS_AUS["disfa"], False)):
+        probability, truth, mask, subject = frames(aus=aus)
+        result = metrics.score(probability, truth, mask, 0.5, subject, aus, bootstrap=50)
+        assert ("bp4d_mean" in result) == expected
+        if expected:
+            alone = metrics.score(
+                probability[:, :12], truth[:, :12], mask[:, :12], 0.5, subject, bp4d, bootstrap=50
+            )
+            assert result["bp4d_mean"].pop("undefined") == alone["mean"].pop("undefined") == []
+            assert result["bp4d_mean"] == pytest.approx(alone["mean"])
+
+
+def test_always_on_has_the_f1_of_its_base_rate():
+    _, truth, mask, subject = frames()
+    for row in metrics.always_on(truth, mask, subject, AUS)["per_au"]:
+        rate = row["base_rate"]
+        assert row["f1"] == pytest.approx(2 * rate / (1 + rate))
+        assert (row["accuracy"], row["auc"]) == (pytest.approx(rate), 0.5)
+
+
+def test_best_thresholds_find_the_shifted_optimum_and_beat_a_half():
+    rng = np.random.default_rng(0)
+    truth = (rng.random((4000, 3)) < 0.2).astype(int)
+    logit = 2.5 * truth - 1.25 + rng.normal(size=truth.shape) + np.array([-2.0, 0.0, 2.0])
+    probability = 1 / (1 + np.exp(-logit))
+    mask = np.ones_like(truth)
+    value, kept = metrics.best_thresholds(probability, truth, mask)
+    assert not kept.any() and (np.diff(value) > 0.2).all()
+    half, best = (
+        metrics.score(probability, truth, mask, t, np.arange(4000) % 20, AUS[:3], 0)["mean"]["f1"]
+        for t in (0.5, value)
+    )
+    assert best > half + 0.1
+
+
+def test_best_thresholds_ignore_a_lone_spike():
+    # A broad optimum around .5 and one frame group that makes F1 jump in a sliver at .9.
+    rng = np.random.default_rng(0)
+    positive = np.concatenate([rng.uniform(0.45, 0.88, 60), np.full(75, 0.905)])
+    negative = np.concatenate([rng.uniform(0.05, 0.5, 200), np.full(120, 0.895)])
+    probability = np.concatenate([positive, negative])[:, None]
+    truth = (np.arange(len(probability)) < len(positive))[:, None]
+    value, _ = metrics.best_thresholds(probability, truth, np.ones_like(truth))
+    assert 0.35 < value[0] < 0.6
+
+
+def test_best_thresholds_keep_a_half_where_there_is_too_little_or_no_difference():
+    probability, truth, mask, _ = frames()
+    truth[:, 0] = 0
+    truth[np.flatnonzero(mask[:, 0])[:29], 0] = 1  # one fewer than the least number
+    truth[:, 1] = 1
+    mask[:, 2] = False
+    probability[:, 3] = np.where(truth[:, 3], 0.99, 0.01)  # any threshold between is as good
+    value, kept = metrics.best_thresholds(probability, truth, mask)
+    assert kept.tolist() == [True, True, True, False]
+    np.testing.assert_allclose(value, 0.5)
+    assert not metrics.best_thresholds(probability, truth, mask, minimum_frames=29).kept[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("subjects", "low", "high"), [(9, 0.8, 0.93), (41, 0.89, 0.98)])
+def test_the_interval_covers_the_truth_at_its_rate(subjects, low, high):
+    def corpus(number, rng):
+        rate = rng.beta(2, 4, number)[:, None]
+        shift = rng.normal(scale=0.8, size=number)[:, None]
+        truth = rng.random((number, 50)) < rate
+        logit = 3 * truth - 1.5 + shift + rng.normal(size=truth.shape)
+        probability = 1 / (1 + np.exp(-logit))
+        return probability.reshape(-1, 1), truth.reshape(-1, 1), np.repeat(np.arange(number), 50)
+
+    def scored(number, rng, draws):
+        probability, truth, subject = corpus(number, rng)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            whole = np.ones_like(truth)
+            return metrics.score(probability, truth, whole, 0.5, subject, [12], draws)["mean"]
+
+    rng = np.random.default_rng(0)
+    expected = scored(50_000, rng, 0)["f1"]
+    covered = []
+    for _ in range(400):
+        mean = scored(subjects, rng, 500)
+        covered.append(mean["f1_low"] <= expected <= mean["f1_high"])
+    assert low < np.mean(covered) < high
