@@ -1,0 +1,119 @@
+"""Folds: pinned lists, subject-exclusive splits, and clear refusals."""
+
+import pytest
+
+from data_pipelines import protocols
+from data_pipelines.protocols import PROTOCOLS, Protocol, describe, folds, split_subjects
+
+
+def manifest(subjects, corpus="synthetic", parts=None):
+    return {
+        "corpus": corpus,
+        "subjects": [{"name": name, "records": 10 + i} for i, name in enumerate(subjects)],
+        "folds": {"synthetic-3fold": parts},
+    }
+
+
+NAMES = [f"S{i:02d}" for i in range(12)]
+FACES = manifest(NAMES, parts=[NAMES[:4], NAMES[4:8], NAMES[8:]])
+
+
+def of_corpus(name):
+    subjects = [s for fold in PROTOCOLS[name].tests for s in fold]
+    return manifest(subjects, PROTOCOLS[name].corpus)
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "first_of_fold_1", "frames"),
+    [("bp4d-3fold", (13, 14, 14), "F007", 146_847), ("disfa-3fold", (9, 9, 9), "SN003", 130_814)],
+)
+def test_published_lists(name, sizes, first_of_fold_1, frames):
+    tests = folds(name, of_corpus(name))
+    assert tuple(map(len, tests)) == sizes
+    assert tests[0][0] == first_of_fold_1  # ME-GraphAU: fold 1 tests part 3
+    assert sum(PROTOCOLS[name].test_frames) == frames
+
+
+def test_bp4d_has_all_41_subjects_and_disfa_its_27():
+    bp4d = {s for fold in PROTOCOLS["bp4d-3fold"].tests for s in fold}
+    assert bp4d == {f"F{i:03d}" for i in range(1, 24)} | {f"M{i:03d}" for i in range(1, 19)}
+    disfa = {s for fold in PROTOCOLS["disfa-3fold"].tests for s in fold}
+    absent = {14, 15, 19, 20, 22}
+    assert disfa == {f"SN{i:03d}" for i in range(1, 33) if i not in absent}
+
+
+@pytest.mark.parametrize("fold", [1, 2, 3])
+def test_split_is_a_partition(fold):
+    split = split_subjects(FACES, "synthetic-3fold", fold, inner_fraction=0.25, seed=0)
+    assert split.test == tuple(NAMES[4 * (fold - 1) : 4 * fold])
+    assert len(split.inner) == 2
+    assert sorted(split.train + split.inner + split.test) == NAMES
+
+
+def test_inner_subjects_depend_on_the_seed_alone():
+    inner = [split_subjects(FACES, "synthetic-3fold", 1, 0.25, seed).inner for seed in range(8)]
+    again = [split_subjects(FACES, "synthetic-3fold", 1, 0.25, seed).inner for seed in range(8)]
+    assert inner == again
+    assert len(set(inner)) > 2
+
+
+def test_a_small_fraction_holds_back_one_subject_and_none_holds_back_none():
+    assert len(split_subjects(FACES, "synthetic-3fold", 1, 0.01, 0).inner) == 1
+    assert split_subjects(FACES, "synthetic-3fold", 1, 0.0, 0).inner == ()
+
+
+def test_unknown_protocol_lists_the_known():
+    with pytest.raises(ValueError, match=r"'bp4d-5fold'.*bp4d-3fold.*disfa-3fold.*synthetic-3fold"):
+        folds("bp4d-5fold", FACES)
+
+
+def test_protocol_of_another_corpus():
+    with pytest.raises(ValueError, match="belongs to the corpus 'disfa', the data set is 'synth"):
+        folds("disfa-3fold", FACES)
+
+
+@pytest.mark.parametrize("fold", [0, 4])
+def test_fold_out_of_range(fold):
+    with pytest.raises(ValueError, match=f"fold {fold}: .*folds 1 to 3"):
+        split_subjects(FACES, "synthetic-3fold", fold, 0.2, 0)
+
+
+def test_overlapping_folds_name_the_subjects():
+    parts = [NAMES[:5], NAMES[4:8], [*NAMES[8:], "S00"]]
+    with pytest.raises(ValueError, match=r"\['S00', 'S04'\] are in more than one fold"):
+        folds("synthetic-3fold", manifest(NAMES, parts=parts))
+
+
+def test_subject_in_no_fold_is_named():
+    parts = [NAMES[:4], NAMES[4:8], NAMES[8:11]]
+    with pytest.raises(ValueError, match=r"\['S11'\] of the data set are in no fold"):
+        folds("synthetic-3fold", manifest(NAMES, parts=parts))
+
+
+def test_listed_subject_that_is_not_there_is_named():
+    short = of_corpus("disfa-3fold")
+    short["subjects"] = [s for s in short["subjects"] if s["name"] != "SN010"]
+    with pytest.raises(ValueError, match=r"\['SN010'\] are not in the data set"):
+        folds("disfa-3fold", short)
+
+
+def test_a_fraction_that_leaves_nobody():
+    three = manifest(NAMES[:3], parts=[[n] for n in NAMES[:3]])
+    with pytest.raises(ValueError, match="holds back 2 of 2 training subjects of fold 1"):
+        split_subjects(three, "synthetic-3fold", 1, 0.8, 0)
+
+
+def test_describe_counts_frames_per_fold():
+    known = {p["protocol"]: p for p in describe(FACES)}
+    assert [f["test_frames"] for f in known["synthetic-3fold"]["folds"]] == [46, 62, 78]
+    assert [f["train_frames"] for f in known["synthetic-3fold"]["folds"]] == [140, 124, 108]
+    fold_1 = known["bp4d-3fold"]["folds"][0]
+    assert (fold_1["test_frames"], fold_1["train_frames"]) == (46_034, 100_813)
+    assert len(fold_1["train"]) == 28
+    assert {p["protocol"]: p["folds"] for p in describe()}["synthetic-3fold"] == []
+
+
+def test_a_protocol_in_code_may_not_overlap_either(monkeypatch):
+    monkeypatch.setitem(protocols.PROTOCOLS, "twice", Protocol("x", (("A", "B"), ("B",))))
+    with pytest.raises(ValueError, match=r"\['B'\] are in more than one fold"):
+        folds("twice", manifest(["A", "B"], "x"))

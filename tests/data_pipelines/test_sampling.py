@@ -1,0 +1,94 @@
+"""LAC's Algorithm 1 by its properties and by hand; consecutive windows."""
+
+import numpy as np
+import pytest
+
+from data_pipelines.sampling import clip_start, clips_in_video, windows
+
+
+def starts(frames, t, clips, epoch, seed=0, video=(0, 0)):
+    return [clip_start(frames, t, clips, j, seed=seed, epoch=epoch, video=video) for j in range(clips)]
+
+
+@pytest.mark.parametrize(
+    ("frames", "t", "parts"), [(4845, 16, 12), (100, 16, 6), (50, 7, 7), (16, 16, 1), (37, 5, 3)]
+)
+def test_each_clip_lies_inside_its_own_subsequence(frames, t, parts):
+    length = frames // parts
+    for epoch in range(200):
+        for j, start in enumerate(starts(frames, t, parts, epoch)):
+            assert j * length <= start
+            assert start + t <= (j + 1) * length <= frames
+
+
+def test_by_hand():
+    # 37 frames, 3 subsequences of 12 (frame 36 belongs to none), clips of 5: starts 0..7, 12..19, 24..31.
+    seen = np.array([starts(37, 5, 3, epoch) for epoch in range(400)])
+    assert [sorted(set(column)) for column in seen.T.tolist()] == [
+        list(range(0, 8)),
+        list(range(12, 20)),
+        list(range(24, 32)),
+    ]
+
+
+def test_a_subsequence_of_just_t_frames_leaves_no_choice():
+    assert starts(48, 16, 3, epoch=5) == [0, 16, 32]
+
+
+def test_starts_are_uniform():
+    seen = np.array([starts(30, 10, 1, epoch)[0] for epoch in range(4200)])
+    counts = np.bincount(seen, minlength=21)
+    assert len(counts) == 21
+    assert counts.min() > 140 and counts.max() < 265  # 200 expected, SD 14
+
+
+def test_new_each_epoch_and_video_and_seed_but_reproducible():
+    first = starts(4845, 16, 12, epoch=0)
+    assert first == starts(4845, 16, 12, epoch=0)
+    for other in (
+        starts(4845, 16, 12, epoch=1),
+        starts(4845, 16, 12, epoch=0, seed=1),
+        starts(4845, 16, 12, epoch=0, video=(0, 1)),
+        starts(4845, 16, 12, epoch=0, video=(1, 0)),
+    ):
+        assert sum(a == b for a, b in zip(first, other, strict=True)) <= 2
+
+
+def test_subsequences_draw_independently():
+    offsets = np.array([starts(4845, 16, 12, epoch) for epoch in range(50)]) % (4845 // 12)
+    assert np.abs(np.corrcoef(offsets.T) - np.eye(12)).max() < 0.6
+
+
+def test_fewer_subsequences_where_they_would_be_shorter_than_a_clip():
+    assert clips_in_video(4845, 16, 12, "v") == 12
+    assert clips_in_video(90, 16, 12, "v") == 5
+    assert clips_in_video(16, 16, 12, "v") == 1
+
+
+def test_a_video_shorter_than_a_clip_is_named():
+    with pytest.raises(ValueError, match=r"video SN001_2 has 15 frames: .*clip_length=16; use"):
+        clips_in_video(15, 16, 12, "SN001_2")
+
+
+def test_windows_by_hand():
+    # Frames 5..9 and, after a gap, 12..13, in windows of 3.
+    found = windows([5, 6, 7, 8, 9, 12, 13], 3)
+    assert [positions.tolist() for positions, _ in found] == [[0, 1, 2], [3, 4, 4], [5, 6, 6]]
+    assert [mask.tolist() for _, mask in found] == [
+        [True, True, True],
+        [True, True, False],
+        [True, True, False],
+    ]
+
+
+def test_windows_hold_every_frame_once_and_never_span_a_gap():
+    rng = np.random.default_rng(0)
+    for t in (1, 4, 16):
+        numbers = np.cumsum(rng.choice([1, 1, 1, 1, 1, 7], 300))
+        found = windows(numbers, t)
+        real = np.concatenate([positions[mask] for positions, mask in found])
+        assert real.tolist() == list(range(300))
+        for positions, mask in found:
+            assert len(positions) == t
+            assert (np.diff(numbers[positions[mask]]) == 1).all()
+            assert (positions[~mask] == positions[mask][-1]).all()
