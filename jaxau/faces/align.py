@@ -64,8 +64,7 @@ def alignment_matrix(landmarks: np.ndarray, alignment: str) -> np.ndarray:
     points = five_points(np.asarray(landmarks, np.float64))
     if points.ndim != 2:
         raise ValueError(
-            f"landmarks of shape {np.shape(landmarks)}: must be one face (points, 2); align face "
-            "by face"
+            f"landmarks of shape {np.shape(landmarks)}: must be one face (points, 2); align face by face"
         )
     eyes = points[1] - points[0]
     eye_distance = float(np.hypot(*eyes))
@@ -84,9 +83,7 @@ def alignment_matrix(landmarks: np.ndarray, alignment: str) -> np.ndarray:
     return np.column_stack([scale * rotation, shift])
 
 
-def align(
-    image: np.ndarray, landmarks: np.ndarray, alignment: str
-) -> tuple[np.ndarray, np.ndarray]:
+def align(image: np.ndarray, landmarks: np.ndarray, alignment: str) -> tuple[np.ndarray, np.ndarray]:
     """Cut an upright face of fixed size out of a picture.
 
     Args:
