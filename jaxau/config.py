@@ -181,7 +181,7 @@ def check_names(known: Sequence[str], values: Iterable[str], path: str) -> None:
 def _build(kind: Any, value: Any, path: str) -> Any:
     """Convert ``value`` to the annotated type ``kind``, recursively."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         if not isinstance(value, Mapping):
             raise ValueError(f"{path}: expected fields, got {value!r}")
         hints = typing.get_type_hints(kind)

@@ -1,0 +1,199 @@
+"""Checkpoints, with Orbax in this file only.
+
+A run directory holds for each stage ``<stage>/checkpoints/<step>`` (training states: the latest and the best)
+and, once the stage is done, ``<stage>/model``: the selected variables for inference with ``model.json``.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax import linen as nn
+from orbax.checkpoint import v1 as ocp
+
+from jaxau import config as config_lib
+from jaxau import models
+
+_policies = ocp.training.preservation_policies
+_METRIC = "inner_f1"
+
+
+class Model(NamedTuple):
+    """A network ready for inference.
+
+    ``info`` is the content of model.json: AUs, thresholds, alignment, what it was trained on, its config.
+    """
+
+    network: nn.Module
+    variables: dict[str, Any]
+    info: dict[str, Any]
+
+
+class Checkpoints:
+    """The training states of one stage, saved asynchronously and atomically.
+
+    Keeps the latest state, to go on from, and the one with the best score on the inner subjects.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._checkpointer = ocp.training.Checkpointer(
+            directory.absolute(),
+            preservation_policy=_policies.AnyPreservationPolicy(
+                [
+                    _policies.LatestN(1),
+                    _policies.BestN(
+                        get_metric_fn=lambda metrics: metrics[_METRIC],
+                        n=1,
+                        reverse=False,
+                        keep_checkpoints_without_metrics=False,
+                    ),
+                ]
+            ),
+            cleanup_tmp_directories=True,
+        )
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._checkpointer.close()
+
+    @property
+    def latest(self) -> int | None:
+        """Step of the newest whole state, None before the first."""
+        newest = self._checkpointer.latest
+        return None if newest is None else newest.step
+
+    @property
+    def best(self) -> int | None:
+        """Step of the state with the best inner F1; the earliest of equals."""
+        scored = [c for c in self._checkpointer.checkpoints if c.metrics]
+        return min(scored, key=lambda c: (-c.metrics[_METRIC], c.step)).step if scored else None
+
+    def save(self, step: int, state: Any, inner_f1: float | None = None) -> None:
+        """Save ``state``; returns once its arrays are copied. ``inner_f1`` makes it eligible as best."""
+        metrics = None if inner_f1 is None else {_METRIC: inner_f1}
+        # Forced, because Orbax would otherwise drop a save that comes while another is being written.
+        self._checkpointer.save_checkpointables_async(step, {"state": state}, metrics=metrics, force=True)
+
+    def wait(self) -> None:
+        """Return when everything saved so far is on disk."""
+        self._checkpointer.wait()
+
+    def restore(self, step: int, abstract_state: Any) -> Any:
+        """Load the state of ``step`` as ``abstract_state`` says (``ShapeDtypeStruct`` with sharding).
+
+        Raises:
+          ValueError: its structure differs; all missing, unexpected and misshaped entries are listed.
+        """
+        stored = self._checkpointer.checkpointables_metadata(step).metadata["state"]
+        _check_structure(stored, abstract_state, f"checkpoint {self._checkpointer.directory}/{step}")
+        return self._checkpointer.load_checkpointables(step, {"state": abstract_state})["state"]
+
+
+def save_model(directory: Path, variables: Mapping[str, Any], info: Mapping[str, Any]) -> None:
+    """Write an inference checkpoint; model.json comes last, so its presence says that the rest is whole."""
+    host = jax.tree.map(np.asarray, dict(variables))
+    ocp.save(directory.absolute() / "variables", host, overwrite=True)
+    packages = ("jax", "flax", "orbax-checkpoint", "numpy")
+    info = {
+        **info,
+        "hash": _hash(host),
+        "versions": {name: metadata.version(name) for name in ("jaxau", *packages)},
+    }
+    write_json(directory / "model.json", info)
+
+
+def load_model(path: str | Path) -> Model:
+    """Load an inference checkpoint.
+
+    Args:
+      path: a run directory (its last finished stage), ``<run>/<stage>``, or ``<run>/<stage>/model``.
+
+    Raises:
+      ValueError: there is no finished model, or its variables do not fit its network.
+    """
+    directory = _find_model(Path(path))
+    info = json.loads((directory / "model.json").read_text())
+    config = config_lib.from_dict(info["config"])
+    network = models.create(config, info["stage"])
+    time = (info["clip_length"],) if info["clip_length"] else ()
+    image = jax.ShapeDtypeStruct((1, *time, info["image_size"], info["image_size"], 3), np.uint8)
+    abstract = jax.eval_shape(network.init, jax.random.key(0), image)
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    target = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), abstract
+    )
+    folder = directory.absolute() / "variables"
+    _check_structure(ocp.metadata(folder).metadata, target, f"model {folder}")
+    return Model(network, ocp.load(folder, target), info)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON under a temporary name, then rename: readers see all of it or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(path.suffix + ".tmp")
+    temporary.write_text(json.dumps(value, indent=1))
+    os.replace(temporary, path)
+
+
+def _find_model(path: Path) -> Path:
+    candidates = [path, path / "model"]
+    if (path / "config.json").is_file():
+        stages = json.loads((path / "config.json").read_text())["stages"]
+        candidates += [path / stage / "model" for stage in reversed(stages)]
+    for candidate in candidates:
+        if (candidate / "model.json").is_file():
+            return candidate
+    raise ValueError(
+        f"checkpoint {path}: no finished model (model.json) there; give a run directory, one of its stages, "
+        "or let its training finish"
+    )
+
+
+def _hash(variables: Any) -> str:
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+def _check_structure(stored: Any, wanted: Any, what: str) -> None:
+    have = _shapes(stored)
+    want = _shapes(jax.tree.map(_raw_shape, wanted))
+    problems = [f"missing {name}" for name in want if name not in have]
+    problems += [f"unexpected {name}" for name in have if name not in want]
+    problems += [
+        f"{name} has shape {have[name]}, the network needs {want[name]}"
+        for name in want
+        if name in have and have[name] != want[name]
+    ]
+    if problems:
+        raise ValueError(
+            f"{what} does not fit this run ({len(problems)} differences; another AU list, network or "
+            "optimizer? use the configuration that it was saved with):\n  " + "\n  ".join(problems)
+        )
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    """Path -> shape; dict keys, attributes and positions read the same, as Orbax stores them."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda leaf: hasattr(leaf, "shape"))
+    return {"/".join(_name(key) for key in path): tuple(leaf.shape) for path, leaf in leaves}
+
+
+def _name(key: Any) -> str:
+    return str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key))))
+
+
+def _raw_shape(leaf: Any) -> Any:
+    """Typed random keys are stored as their words."""
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.eval_shape(jax.random.key_data, jax.ShapeDtypeStruct(leaf.shape, leaf.dtype))
+    return leaf

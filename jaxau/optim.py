@@ -1,0 +1,70 @@
+"""Optimizers and schedules from a stage's configuration."""
+
+from typing import Any
+
+import jax
+import optax
+
+from jaxau.config import Optim, Stage
+
+
+def make_schedule(config: Optim, total_steps: int) -> optax.Schedule:
+    """Learning rate by step: linear warm-up, then constant or cosine to zero at ``total_steps``."""
+    if config.schedule == "constant":
+        after = optax.constant_schedule(config.lr)
+    else:
+        after = optax.cosine_decay_schedule(config.lr, max(1, total_steps - config.warmup_steps))
+    if not config.warmup_steps:
+        return after
+    # From 1 / n, so that the first step already learns.
+    first = config.lr / config.warmup_steps
+    warmup = optax.linear_schedule(first, config.lr, config.warmup_steps)
+    return optax.join_schedules([warmup, after], [config.warmup_steps])
+
+
+def make_optimizer(stage: Stage, total_steps: int) -> optax.GradientTransformation:
+    """The stage's optimizer; parameters outside ``stage.trainable`` are left as they are."""
+    config = stage.optim
+    schedule = make_schedule(config, total_steps)
+    parts = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
+    if config.name == "adamw":
+        parts.append(
+            optax.adamw(schedule, config.b1, config.b2, weight_decay=config.weight_decay, mask=_is_kernel)
+        )
+    else:
+        parts.append(optax.add_decayed_weights(config.weight_decay, _is_kernel))
+        if config.name == "adam":
+            parts.append(optax.adam(schedule, config.b1, config.b2))
+        else:
+            parts.append(optax.sgd(schedule, config.b1, nesterov=True))
+    optimizer = optax.chain(*parts)
+    if not stage.trainable:
+        return optimizer
+    return optax.multi_transform(
+        {"train": optimizer, "freeze": optax.set_to_zero()}, lambda params: trainable_labels(stage, params)
+    )
+
+
+def trainable_labels(stage: Stage, params: Any) -> Any:
+    """ "train" or "freeze" for each parameter.
+
+    Raises:
+      ValueError: a prefix of ``stage.trainable`` that names no parameter.
+    """
+    paths = [_path(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    idle = [prefix for prefix in stage.trainable if not any(path.startswith(prefix) for path in paths)]
+    if idle:
+        top = sorted({path.split("/")[0] for path in paths})
+        raise ValueError(f"trainable: {idle} names no parameter; parameters start with {top}")
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: "train" if _path(path).startswith(stage.trainable) else "freeze", params
+    )
+
+
+def _is_kernel(params: Any) -> Any:
+    """Weight decay for matrices and convolutions, none for biases and normalisation."""
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
+
+def _path(path: Any) -> str:
+    return "/".join(key.key for key in path)

@@ -1,0 +1,111 @@
+"""What a long run keeps beside its state: the log of its metrics, its speed, and a request to stop."""
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import jax
+import numpy as np
+
+_LOG_EVERY = 20  # steps between reads of the metrics from the device
+
+
+class MetricsLog:
+    """metrics.jsonl: every step of every stage exactly once, also after a resume.
+
+    Values stay on the device until ``flush``, so that the loop does not wait for each step.
+    """
+
+    def __init__(self, path: Path, stage: str, first: int) -> None:
+        """Drop lines of ``stage`` after step ``first``: they were not saved and come again."""
+        self._path, self._stage = path, stage
+        self._pending: list[tuple[dict[str, Any], dict[str, jax.Array], np.ndarray]] = []
+        if jax.process_index() == 0 and path.is_file():
+            kept = []
+            for line in path.read_text().splitlines(keepends=True):
+                if not line.endswith("\n"):  # cut off by a kill
+                    continue
+                entry = json.loads(line)
+                if entry["stage"] != stage or entry["step"] <= first:
+                    kept.append(line)
+            temporary = path.with_suffix(".tmp")
+            temporary.write_text("".join(kept))
+            os.replace(temporary, path)
+
+    def add(self, step: int, epoch: int, terms: dict[str, jax.Array], lr: float, records: np.ndarray) -> None:
+        """Remember a step; flushes now and then."""
+        self._pending.append(({"stage": self._stage, "step": step, "epoch": epoch, "lr": lr}, terms, records))
+        if len(self._pending) >= _LOG_EVERY:
+            self.flush()
+
+    def add_validation(self, step: int, epoch: int, inner_f1: float) -> None:
+        """Write the score of an epoch."""
+        self._write([{"stage": self._stage, "step": step, "epoch": epoch, "inner/f1": inner_f1}])
+
+    def flush(self) -> None:
+        """Read the pending values and write them; a value that is not finite stops the run."""
+        lines: list[dict[str, Any]] = []
+        for entry, terms, records in self._pending:
+            values = {key: float(value) for key, value in jax.device_get(terms).items()}
+            bad = [key for key, value in values.items() if not np.isfinite(value)]
+            if bad:
+                self._write(lines)
+                raise ValueError(
+                    f"stage {self._stage}, step {entry['step']}: {bad} not finite ({values}). Records of "
+                    f"the batch: {np.unique(records).tolist()}. The last checkpoint is from before; lower "
+                    "optim.lr or set optim.clip_norm, or look at these records"
+                )
+            lines.append({**entry, **values})
+        self._pending = []
+        self._write(lines)
+
+    def _write(self, lines: list[dict[str, Any]]) -> None:
+        if jax.process_index() == 0:
+            with self._path.open("a") as file:
+                file.writelines(json.dumps(line) + "\n" for line in lines)
+                file.flush()
+                os.fsync(file.fileno())  # a checkpoint must never be newer than the log
+
+
+class Stopwatch:
+    """Seconds spent in training steps, without compilation and validation."""
+
+    def __init__(self) -> None:
+        self.seconds, self.laps, self._last = 0.0, 0, 0.0
+
+    def lap(self, result: Any) -> None:
+        """A step was dispatched; the first lap waits for ``result``, because it compiles."""
+        if self._last == 0.0:
+            jax.block_until_ready(result)
+        else:
+            self.laps += 1
+            self.seconds += time.perf_counter() - self._last
+        self._last = time.perf_counter()
+
+    def skip(self) -> None:
+        """Leave out what happened since the last lap."""
+        self._last = time.perf_counter()
+
+
+class TerminationRequest(threading.Event):
+    """Set by SIGTERM while entered, so that the loop can save before it leaves."""
+
+    def __enter__(self) -> "TerminationRequest":
+        def request(_number: int, _frame: FrameType | None) -> None:
+            self.set()
+
+        self._previous = signal.signal(signal.SIGTERM, request) if _in_main_thread() else None
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGTERM, self._previous)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

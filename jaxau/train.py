@@ -1,0 +1,324 @@
+"""Training: stages in order, one ``fit``, one train step."""
+
+import json
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+from flax import struct
+from jax.sharding import NamedSharding, PartitionSpec
+from tqdm import tqdm
+
+from jaxau import checkpoint, evaluate, metrics, models, optim, progress, sharding
+from jaxau import config as config_lib
+from jaxau.config import Config, Stage
+
+_TERMINATED = 128 + signal.SIGTERM
+
+
+class Data(Protocol):
+    """What ``make_data(config)`` returns; see ``data_pipelines.loader``."""
+
+    manifest: Mapping[str, Any]
+    split: Any
+    statistics: Mapping[str, Any]
+
+    def num_examples(self, stage: str) -> int:
+        """Training examples (stills or clips) in an epoch of ``stage``."""
+
+    def train(self, stage: str, start: int) -> Iterator[dict[str, np.ndarray]]:
+        """Endless batches, beginning with the global example index ``start``."""
+
+    def evaluate(self, stage: str, part: str, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
+        """All frames of the subjects of ``part`` ("train", "inner", "test") once, padded batches."""
+
+
+class TrainState(struct.PyTreeNode):
+    """Everything that a step changes.
+
+    The data position is ``step * batch_size``, the global example index. ``ema_params`` is empty where the
+    stage averages nothing.
+    """
+
+    step: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    ema_params: Any
+    loss_state: Any
+    rng: jax.Array
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What evaluation uses: the averaged parameters where there are any."""
+        return {"params": self.ema_params or self.params, "batch_stats": self.batch_stats}
+
+
+def run(config: Config, make_data: Callable[[Config], Data], workdir: Path) -> dict[str, dict[str, float]]:
+    """Fit all stages in order; finished stages are skipped, a broken one goes on where it stopped.
+
+    Returns:
+      For each stage fitted by this call: ``seconds`` and ``frames_per_second`` of its training steps.
+
+    Raises:
+      ValueError: ``workdir`` holds a run with another configuration.
+    """
+    claim_workdir(config, workdir)
+    mesh = sharding.make_mesh(config.mesh.fsdp)
+    for name, stage in config.stages.items():  # before any work
+        sharding.check_batch_size(stage.batch_size, mesh, f"config.stages.{name}.batch_size")
+        models.create(config, name)
+        models.create_loss(config, name)
+    data = make_data(config)
+    timing = {}
+    for name in config.stages:
+        if not (workdir / name / "model" / "model.json").is_file():
+            timing[name] = fit(config, name, data, workdir, mesh)
+    return timing
+
+
+def claim_workdir(config: Config, workdir: Path) -> None:
+    """Write config.json, or check that the one there is the same."""
+    path, values = workdir / "config.json", json.loads(json.dumps(config_lib.to_dict(config)))
+    if not path.is_file():
+        checkpoint.write_json(path, values)
+        return
+    differences = _differences(json.loads(path.read_text()), values, "config")
+    if differences:
+        raise ValueError(
+            f"{workdir} holds a run with another configuration; use another --workdir, or repeat the old "
+            "values:\n  " + "\n  ".join(differences)
+        )
+
+
+def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding.Mesh) -> dict[str, float]:
+    """Train one stage to its end, or from where it stopped, and write its selected model.
+
+    Each epoch is scored on the inner subjects; the best one is selected (mean F1 at threshold .5), and
+    thresholds are chosen on the same subjects.
+
+    Raises:
+      ValueError: the loss is not finite; names the step and the records of the batch.
+      SystemExit: SIGTERM came; the state is saved.
+    """
+    stage, directory = config.stages[name], workdir / name
+    network, loss = models.create(config, name), models.create_loss(config, name)
+    examples = data.num_examples(name)
+    total_steps = -(-stage.epochs * examples // stage.batch_size)
+    optimizer = optim.make_optimizer(stage, total_steps)
+    schedule = optim.make_schedule(stage.optim, total_steps)
+
+    init = _make_init(config, name, network, optimizer, loss.init(data.statistics))
+    abstract = jax.eval_shape(init)
+    placement = sharding.state_sharding(abstract, mesh)
+    abstract = jax.tree.map(
+        lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), abstract, placement
+    )
+    train_step = make_train_step(network, loss, optimizer, stage, placement)
+    end_epoch = jax.jit(loss.end_epoch)
+    eval_step = evaluate.make_eval_step(network)
+
+    def inner_predictions(state: TrainState) -> evaluate.Predictions:
+        batches = data.evaluate(name, "inner", stage.batch_size)
+        return evaluate.predict(eval_step, state.variables, batches, mesh)
+
+    def epoch_of(step: int) -> int:
+        return step * stage.batch_size // examples
+
+    with (
+        checkpoint.Checkpoints(directory / "checkpoints") as checkpoints,
+        progress.TerminationRequest() as stop,
+    ):
+        if checkpoints.latest is None:
+            # Born sharded: no device ever holds the whole state.
+            state = jax.jit(init, out_shardings=placement)()
+            if stage.start_from:
+                state = _hand_on(state, workdir / stage.start_from)
+        else:
+            state = checkpoints.restore(checkpoints.latest, abstract)
+        first = int(state.step)
+        log = progress.MetricsLog(workdir / "metrics.jsonl", name, first)
+        batches = data.train(name, first * stage.batch_size)
+        watch = progress.Stopwatch()
+        for step in tqdm(range(first, total_steps), name, total_steps, initial=first, unit="step"):
+            batch = next(batches)
+            state, terms = train_step(state, sharding.shard_batch(batch, mesh))
+            log.add(step + 1, epoch_of(step) + 1, terms, float(schedule(step)), batch["record"])
+            done = step + 1
+            watch.lap(terms)
+            interrupted = stop.is_set()
+            if done == total_steps or epoch_of(done) > epoch_of(step):
+                log.flush()
+                state = state.replace(loss_state=end_epoch(state.loss_state))
+                inner_f1 = _mean_f1(inner_predictions(state), config.data.aus)
+                log.add_validation(done, epoch_of(step) + 1, inner_f1)
+                checkpoints.save(done, state, inner_f1)
+                watch.skip()
+            elif interrupted or (stage.checkpoint_every_steps and done % stage.checkpoint_every_steps == 0):
+                log.flush()
+                checkpoints.save(done, state)
+            if interrupted:
+                checkpoints.wait()
+                raise SystemExit(_TERMINATED)
+        checkpoints.wait()
+        best = checkpoints.best
+        assert best is not None, "the last epoch was scored"
+        state = checkpoints.restore(best, abstract)
+
+    found = inner_predictions(state)
+    thresholds = metrics.best_thresholds(found["probability"], found["truth"], found["mask"])
+    kept = [au for au, keep in zip(config.data.aus, thresholds.kept, strict=True) if keep]
+    info = {
+        **_describe_model(config, name, data),
+        "epoch": epoch_of(best - 1) + 1,
+        "thresholds": thresholds.value.tolist(),
+        "threshold_source": f"best F1 on {len(data.split.inner)} inner subjects",
+        "thresholds_kept_at_half": kept,
+    }
+    variables = jax.device_get(jax.device_put(state.variables, NamedSharding(mesh, PartitionSpec())))
+    if jax.process_index() == 0:
+        checkpoint.save_model(directory / "model", variables, info)
+    frames = stage.batch_size * (config.data.clip_length if stage.view == "clips" else 1)
+    return {"seconds": watch.seconds, "frames_per_second": watch.laps * frames / max(watch.seconds, 1e-9)}
+
+
+def make_train_step(
+    network: nn.Module,
+    loss: models.Loss,
+    optimizer: optax.GradientTransformation,
+    stage: Stage,
+    placement: Any,
+) -> Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, dict[str, jax.Array]]]:
+    """One jit-compiled update ``(state, batch) -> (state, terms)``; the state's buffers are donated.
+
+    ``placement`` is the state's sharding. ``terms`` are scalars: the loss and its parts.
+    """
+
+    def step(state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, dict[str, jax.Array]]:
+        def objective(params: Any) -> tuple[jax.Array, Any]:
+            outputs, updated = network.apply(
+                {"params": params, "batch_stats": state.batch_stats},
+                batch["image"],
+                train=not stage.freeze_batch_stats,
+                mutable=["batch_stats"],
+                rngs={"dropout": jax.random.fold_in(state.rng, state.step)},
+            )
+            value, terms, loss_state = loss(outputs, batch, state.loss_state)
+            return value, (terms, updated.get("batch_stats", {}), loss_state)
+
+        (value, aux), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
+        terms, batch_stats, loss_state = aux
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        ema_params = state.ema_params
+        if stage.optim.ema_decay:
+            ema_params = optax.incremental_update(params, ema_params, 1 - stage.optim.ema_decay)
+        state = state.replace(
+            step=state.step + 1,
+            params=params,
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+            ema_params=ema_params,
+            loss_state=loss_state,
+        )
+        return state, {"loss": value, **terms}
+
+    return jax.jit(step, donate_argnums=0, out_shardings=(placement, None))
+
+
+def _make_init(
+    config: Config, name: str, network: nn.Module, optimizer: optax.GradientTransformation, loss_state: Any
+) -> Callable[[], TrainState]:
+    """A function without arguments that makes the stage's first state."""
+    stage, side = config.stages[name], config.data.image_size
+    shape = (1, config.data.clip_length, side, side, 3) if stage.view == "clips" else (1, side, side, 3)
+    # Each stage draws its own numbers, whatever stages come before it.
+    seed = np.random.SeedSequence([config.seed, *name.encode()]).generate_state(1)[0]
+
+    def init() -> TrainState:
+        init_key, rng = jax.random.split(jax.random.key(seed))
+        variables = network.init(init_key, jnp.zeros(shape, jnp.uint8))
+        params = variables["params"]
+        return TrainState(
+            step=jnp.int32(0),
+            params=params,
+            batch_stats=variables.get("batch_stats", {}),
+            opt_state=optimizer.init(params),
+            ema_params=jax.tree.map(jnp.copy, params) if stage.optim.ema_decay else {},
+            loss_state=loss_state,
+            rng=rng,
+        )
+
+    return init
+
+
+def _hand_on(state: TrainState, earlier_stage: Path) -> TrainState:
+    """Put an earlier stage's selected parameters into a first state; what they lack stays fresh."""
+    earlier = checkpoint.load_model(earlier_stage).variables
+    unknown = sorted(set(earlier["params"]) - set(state.params))
+    if unknown:
+        raise ValueError(f"{earlier_stage} has the parameters {unknown}, which this stage's network lacks")
+
+    def place(fresh: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+        moved = {
+            key: jax.tree.map(
+                lambda old, new: jax.device_put(np.asarray(new), old.sharding), fresh[key], value
+            )
+            for key, value in given.items()
+        }
+        return {**fresh, **moved}
+
+    params = place(state.params, earlier["params"])
+    return state.replace(
+        params=params,
+        batch_stats=place(state.batch_stats, earlier["batch_stats"]),
+        ema_params=jax.tree.map(jnp.copy, params) if state.ema_params else {},
+    )
+
+
+def _describe_model(config: Config, name: str, data: Data) -> dict[str, Any]:
+    """The provenance that every prediction carries."""
+    manifest, stage = data.manifest, config.stages[name]
+    return {
+        "network": config.name,
+        "stage": name,
+        "aus": list(config.data.aus),
+        "alignment": config.data.alignment,
+        "image_size": config.data.image_size,
+        "resize_to": stage.augment.resize_to,
+        "clip_length": config.data.clip_length if stage.view == "clips" else 0,
+        "trained_on": manifest["description"],
+        "synthetic": manifest["synthetic"],
+        "corpus": config.data.corpus,
+        "protocol": config.data.protocol,
+        "fold": config.data.fold,
+        "train_subjects": len(data.split.train),
+        "manifest_hash": manifest["hash"],
+        "licence": manifest["licence"],
+        "config": config_lib.to_dict(config),
+    }
+
+
+def _mean_f1(found: evaluate.Predictions, aus: tuple[int, ...]) -> float:
+    score = metrics.score(
+        found["probability"], found["truth"], found["mask"], 0.5, found["subject"], aus, bootstrap=0
+    )
+    if score["mean"]["f1"] is None:
+        raise ValueError(
+            f"AUs {list(aus)} never occur on the inner subjects, so no epoch can be selected; raise "
+            "config.data.inner_fraction or change config.seed"
+        )
+    return score["mean"]["f1"]
+
+
+def _differences(old: Any, new: Any, path: str) -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = sorted(set(old) | set(new))
+        return [d for key in keys for d in _differences(old.get(key), new.get(key), f"{path}.{key}")]
+    return [] if old == new else [f"{path}: {old!r} there, {new!r} now"]
