@@ -1,0 +1,130 @@
+"""Landmarks follow the pixels; colours follow their definition; evaluation is what prediction does."""
+
+import chex
+import numpy as np
+import pytest
+
+from data_pipelines.transforms import augment, evaluation_input
+from jaxau.config import Augment
+from jaxau.faces.align import to_network_input
+from jaxau.faces.landmarks import mirror_order
+
+SIZE = 256
+
+
+def dotted(t: int, points: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    """Grey pictures with a bright Gaussian dot at each landmark; each dot has its own colour."""
+    rng = np.random.default_rng(1)
+    grid = np.array([[70, 80], [180, 85], [128, 130], [90, 190], [170, 186]], float)
+    landmarks = grid + rng.uniform(-6, 6, (t, points, 2))
+    y, x = np.mgrid[:SIZE, :SIZE]
+    images = np.full((t, SIZE, SIZE, 3), 20.0)
+    for i in range(t):
+        for j, (px, py) in enumerate(landmarks[i]):
+            dot = np.exp(-((x - px) ** 2 + (y - py) ** 2) / (2 * 5.0**2))
+            images[i] += dot[..., None] * COLORS[j]
+    return images.round().astype(np.uint8), landmarks
+
+
+COLORS = np.array([[200, 0, 0], [0, 200, 0], [0, 0, 200], [200, 200, 0], [0, 200, 200]])
+
+
+def find(image: np.ndarray, color: np.ndarray) -> np.ndarray:
+    """Centroid of the pixels whose colour has the direction of ``color``."""
+    above = np.clip(image.astype(float) - 20, 0, None)
+    other = np.where(color > 0, 0, above).max(-1)
+    weight = np.clip(above[..., color > 0].min(-1) - other - 10, 0, None)
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
+    return np.array([(x * weight).sum(), (y * weight).sum()]) / weight.sum()
+
+
+@pytest.mark.parametrize("flip", [0.0, 1.0])
+@pytest.mark.parametrize(("resize_to", "image_size"), [(0, 256), (0, 96), (160, 144), (300, 224)])
+def test_landmarks_follow_the_dots(flip, resize_to, image_size):
+    images, landmarks = dotted(t=3)
+    options = Augment(flip=flip, color_jitter=0.0, resize_to=resize_to)
+    out, points = augment(images, landmarks, options, image_size, np.random.default_rng(4))
+    chex.assert_shape(out, (3, image_size, image_size, 3))
+    chex.assert_shape(points, (3, 5, 2))
+    for i in range(3):
+        for j in range(5):
+            # After a mirror the dot of old landmark j carries the name of its counterpart.
+            name = mirror_order(5)[j] if flip else j
+            np.testing.assert_allclose(points[i, name], find(out[i], COLORS[j]), atol=0.12)
+
+
+def test_one_draw_for_the_whole_clip():
+    images, landmarks = dotted(t=1)
+    clip = np.repeat(images, 6, 0)
+    options = Augment(flip=0.5, color_jitter=0.4, resize_to=280)
+    for seed in range(8):
+        out, points = augment(clip, np.repeat(landmarks, 6, 0), options, 200, np.random.default_rng(seed))
+        assert (out == out[0]).all()
+        assert (points == points[0]).all()
+
+
+def test_draws_cover_flip_crop_and_color():
+    images, landmarks = dotted(t=1)
+    draws = [np.random.default_rng(seed) for seed in range(80)]
+    options = Augment(flip=0.5, color_jitter=0.0, resize_to=264)
+    outs = [augment(images, landmarks, options, 256, rng) for rng in draws]
+    flips = [find(out[0], COLORS[0])[0] > 128 for out, _ in outs]  # the red dot is on the left
+    assert 25 < sum(flips) < 55
+    nose = np.array([points[0, 2] for _, points in outs])  # keeps its name in a mirror
+    assert len(np.unique(nose[:, 1].round(3))) == 9  # offsets 0..8
+    assert len(np.unique(nose[:, 0].round(3))) == 18  # the same, mirrored or not
+    options = Augment(flip=0.0, color_jitter=0.4, resize_to=0)
+    means = [augment(images, landmarks, options, 256, rng)[0].mean() for rng in draws]
+    assert max(means) / min(means) > 1.5
+
+
+def test_no_options_change_nothing():
+    images, landmarks = dotted(t=2)
+    out, points = augment(images, landmarks, Augment(0, 0, 0), SIZE, np.random.default_rng(0))
+    np.testing.assert_array_equal(out, images)
+    np.testing.assert_allclose(points, landmarks, atol=1e-4)
+
+
+def one_after_another(images, brightness, contrast, saturation):
+    """The three adjustments as written in torchvision, in float and without clipping between them."""
+    luma = np.array([0.299, 0.587, 0.114])
+    x = images.astype(float) * brightness
+    x = contrast * x + (1 - contrast) * (x @ luma).mean()
+    grey = (x @ luma)[..., None]
+    x = saturation * x + (1 - saturation) * grey
+    return np.clip(np.rint(x), 0, 255)
+
+
+def test_color_jitter_is_brightness_contrast_saturation_about_grey():
+    rng = np.random.default_rng(2)
+    images = rng.integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    options = Augment(flip=0.0, color_jitter=0.4, resize_to=0)
+    for seed in range(10):
+        out, _ = augment(images, np.zeros((4, 5, 2)), options, 32, np.random.default_rng(seed))
+        draw = np.random.default_rng(seed)
+        draw.integers(0, 1, 2)
+        draw.random()
+        factors = draw.uniform(0.6, 1.4, 3)
+        expected = one_after_another(images, *factors)
+        assert np.abs(out - expected).max() <= 1
+        assert out.std() > 10
+
+
+def test_a_frame_without_landmarks_stays_without():
+    images, landmarks = dotted(t=3)
+    landmarks[1] = np.nan
+    options = Augment(flip=1.0, color_jitter=0.0, resize_to=0)
+    _, points = augment(images, landmarks, options, 64, np.random.default_rng(0))
+    assert np.isnan(points[1]).all()
+    assert np.isfinite(points[[0, 2]]).all()
+
+
+@pytest.mark.parametrize(("resize_to", "image_size"), [(0, 96), (110, 96), (256, 224)])
+def test_evaluation_sees_what_prediction_sees(resize_to, image_size):
+    images, landmarks = dotted(t=2)
+    options = Augment(flip=1.0, color_jitter=0.5, resize_to=resize_to)
+    out, points = evaluation_input(images, landmarks, options, image_size)
+    for i in range(2):
+        np.testing.assert_array_equal(out[i], to_network_input(images[i], image_size, resize_to))
+        for j in range(5):
+            np.testing.assert_allclose(points[i, j], find(out[i], COLORS[j]), atol=0.12)
