@@ -1,0 +1,1 @@
+"""A linear shape model of the face: identity, Action Units, landmarks, camera."""
