@@ -1,14 +1,21 @@
 """Predictions of a network over a part of a corpus, and their scores."""
 
-from collections.abc import Iterable, Mapping
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from flax import linen as nn
 from jax.experimental import multihost_utils
+from jax.sharding import NamedSharding, PartitionSpec
+from tqdm import tqdm
 
-from jaxau import sharding
+from jaxau import baselines, checkpoint, metrics, sharding
+from jaxau import config as config_lib
+from jaxau.config import Config
 
 Predictions = dict[str, np.ndarray]
 
@@ -51,3 +58,92 @@ def predict(
         raise ValueError("no frames to evaluate: the part of the corpus is empty")
     merged = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return {"truth": merged.pop("au"), "mask": merged.pop("au_mask"), **merged}
+
+
+def run(workdir: Path, make_data: Callable[[Config], Any], corpus: str | None = None) -> Path:
+    """Score every finished stage of a run, and the baselines, on the test subjects, once.
+
+    Writes ``scores.json`` and ``<stage>_predictions.npz`` to the folder that is returned,
+    ``<workdir>/eval/<corpus>``. A stage that was scored with the same parameters on the same data is skipped.
+
+    Args:
+      workdir: of the run.
+      make_data: as for ``train.run``.
+      corpus: name of another corpus with the same protocol and AUs; default: the one trained on.
+
+    Raises:
+      ValueError: no finished stage.
+    """
+    first = checkpoint.load_model(workdir)
+    config = config_lib.from_dict(first.info["config"])
+    if corpus is not None:
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, corpus=corpus))
+    data, aus = make_data(config), config.data.aus
+    folder = workdir / "eval" / config.data.corpus
+    scores = read_scores(folder) if (folder / "scores.json").is_file() else {}
+    if scores.get("manifest_hash") != data.manifest["hash"]:
+        scores = {}
+    scores = {
+        **_describe(config, data),
+        "stages": scores.get("stages", {}),
+        "baselines": scores.get("baselines"),
+    }
+    mesh = sharding.make_mesh(config.mesh.fsdp)
+    for stage in config.stages:
+        if not (workdir / stage / "model" / "model.json").is_file():
+            continue
+        model = checkpoint.load_model(workdir / stage)
+        if scores["stages"].get(stage, {}).get("hash") == model.info["hash"]:
+            continue
+        batches = data.evaluate(stage, "test", config.stages[stage].batch_size)
+        variables = jax.device_put(model.variables, NamedSharding(mesh, PartitionSpec()))
+        found = predict(make_eval_step(model.network), variables, tqdm(batches, f"test {stage}"), mesh)
+        arguments = (found["probability"], found["truth"], found["mask"])
+        scores["stages"][stage] = {
+            "hash": model.info["hash"],
+            "epoch": model.info["epoch"],
+            "at_half": metrics.score(*arguments, 0.5, found["subject"], aus),
+            "honest": metrics.score(*arguments, np.array(model.info["thresholds"]), found["subject"], aus),
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / f"{stage}_predictions.npz").open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **found)
+    if scores["baselines"] is None:
+        scores["baselines"] = _baselines(config, data)
+    checkpoint.write_json(folder / "scores.json", scores)
+    return folder
+
+
+def read_scores(folder: Path) -> dict[str, Any]:
+    """The content of ``scores.json``."""
+    return json.loads((folder / "scores.json").read_text())
+
+
+def _baselines(config: Config, data: Any) -> dict[str, Any]:
+    stills = [name for name, stage in config.stages.items() if stage.view == "frames"]
+    if not stills:
+        return {}
+    size = config.stages[stills[0]].batch_size
+    probability, found = baselines.pixels_logistic_regression(
+        data.evaluate(stills[0], "train", size), data.evaluate(stills[0], "test", size)
+    )
+    truth, mask, subject, aus = found["au"], found["au_mask"], found["subject"], config.data.aus
+    return {
+        "always_on": metrics.always_on(truth, mask, subject, aus),
+        "pixels_logistic_regression": metrics.score(probability, truth, mask, 0.5, subject, aus),
+    }
+
+
+def _describe(config: Config, data: Any) -> dict[str, Any]:
+    split = data.split
+    return {
+        "corpus": config.data.corpus,
+        "synthetic": data.manifest["synthetic"],
+        "trained_on": data.manifest["description"],
+        "protocol": config.data.protocol,
+        "fold": config.data.fold,
+        "selection": "honest",
+        "manifest_hash": data.manifest["hash"],
+        "aus": list(config.data.aus),
+        "subjects": {part: list(getattr(split, part)) for part in ("train", "inner", "test")},
+    }

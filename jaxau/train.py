@@ -25,9 +25,9 @@ _TERMINATED = 128 + signal.SIGTERM
 class Data(Protocol):
     """What ``make_data(config)`` returns; see ``data_pipelines.loader``."""
 
-    manifest: Mapping[str, Any]
+    manifest: Any
     split: Any
-    statistics: Mapping[str, Any]
+    statistics: Any
 
     def num_examples(self, stage: str) -> int:
         """Training examples (stills or clips) in an epoch of ``stage``."""

@@ -1,0 +1,1 @@
+"""Commands of a checkout: flags in, library functions called."""

@@ -1,8 +1,13 @@
 """Fixtures that several rooms use."""
 
+import importlib.util
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pytest
 
 
@@ -14,3 +19,17 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the shared folder, not found at {folder} (set JAXAU_SHARED)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def golden(shared: Path) -> Callable[[str], tuple[ModuleType, dict, dict]]:
+    """``golden(name)`` -> what makes its parameters and inputs, its description, its stored outputs."""
+    source = importlib.util.spec_from_file_location("golden_weights", shared / "golden/weights.py")
+    weights = importlib.util.module_from_spec(source)
+    source.loader.exec_module(weights)
+
+    def load(name: str) -> tuple[ModuleType, dict, dict]:
+        spec = json.loads((shared / f"golden/{name}.json").read_text())
+        return weights, spec, dict(np.load(shared / f"golden/{name}.npz"))
+
+    return load

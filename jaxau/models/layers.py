@@ -17,7 +17,7 @@ class GraphAttention(nn.Module):
     """One head of graph attention with a projected residual (LAC, Eqs. 7-9; layer as in MDHR).
 
     ``ELU(attention @ x W + x W_residual + bias)``, attention = softmax over neighbours j of
-    ``LeakyReLU_0.2(a_target . x_i W + a_source . x_j W)``.
+    ``LeakyReLU_0.2(a_self . x_i W + a_neighbor . x_j W)``.
 
     Attributes:
       features: width of the output.
@@ -33,10 +33,10 @@ class GraphAttention(nn.Module):
         xavier = nn.initializers.xavier_uniform()
         projected = nn.Dense(self.features, use_bias=False, kernel_init=xavier, name="linear")(x)
         residual = nn.Dense(self.features, use_bias=False, kernel_init=xavier, name="residual")(x)
-        target = nn.Dense(1, use_bias=False, kernel_init=xavier, name="score_target")(projected)
-        source = nn.Dense(1, use_bias=False, kernel_init=xavier, name="score_source")(projected)
+        own = nn.Dense(1, use_bias=False, kernel_init=xavier, name="score_self")(projected)
+        other = nn.Dense(1, use_bias=False, kernel_init=xavier, name="score_neighbor")(projected)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        scores = nn.leaky_relu(target + jnp.swapaxes(source, -1, -2), 0.2)  # (..., k, k)
+        scores = nn.leaky_relu(own + jnp.swapaxes(other, -1, -2), 0.2)  # (..., k, k)
         scores = jnp.where(jnp.asarray(self.adjacency), scores, -jnp.inf)
         return nn.elu(nn.softmax(scores) @ projected + residual + bias)
 

@@ -1,0 +1,33 @@
+"""What all launchers share: a user's mistake ends in one readable line, not in a traceback."""
+
+import sys
+from collections.abc import Callable
+
+from absl import app, flags
+
+
+def run(main: Callable[[], None]) -> None:
+    """Parse absl flags and call ``main``; a ``ValueError`` or a wrong flag ends the program with status 1."""
+
+    def parse(argv: list[str]) -> list[str]:
+        try:
+            rest = flags.FLAGS(argv)
+        except (flags.Error, KeyError) as error:
+            message = error.args[0].strip("'").replace("\\'", "'") if isinstance(error, KeyError) else error
+            _fail(f"{message}; --help lists the flags")
+        if len(rest) > 1:
+            _fail(f"unexpected arguments {rest[1:]}; flags are written --name=value")
+        return rest
+
+    def checked(_: list[str]) -> None:
+        try:
+            main()
+        except ValueError as error:
+            _fail(error)
+
+    app.run(checked, flags_parser=parse)
+
+
+def _fail(message: object) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(1)
