@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -51,6 +51,8 @@ def _import_av() -> ModuleType:
         raise ValueError(
             "PyAV is not installed: videos are read and written with it; run 'pip install jaxau[video]'"
         ) from error
+    # Errors are raised; FFmpeg's own lines on standard error would only tear progress bars.
+    av.logging.set_level(av.logging.PANIC)
     return av
 
 
@@ -116,16 +118,6 @@ def _from_deep_grey(path: Path, grey: np.ndarray) -> np.ndarray:
         )
     eight_bits = np.round(grey.astype(np.float64) / 257).astype(np.uint8)
     return np.repeat(eight_bits[..., None], 3, axis=-1)
-
-
-def silence_decoder_log() -> None:
-    """Stop FFmpeg from writing to standard error; errors are still raised.
-
-    Raises:
-      ValueError: PyAV is not installed.
-    """
-    av = _import_av()
-    av.logging.set_level(av.logging.PANIC)
 
 
 def open_video(path: Path | str) -> Iterator[Frame]:
@@ -215,7 +207,7 @@ def count_frames(path: Path | str) -> int | None:
 
 
 class VideoWriter:
-    """Write an H.264 video frame by frame; use it in a ``with`` statement.
+    """Write an H.264 video frame by frame, in a ``with`` statement or until ``close``.
 
     The file appears under its name only when it is whole.
 
@@ -266,23 +258,24 @@ class VideoWriter:
             self._container.mux(packet)
         self._count += 1
 
+    def close(self, whole: bool) -> None:
+        """Finish the file; one that is not whole is taken away."""
+        whole = whole and self._count > 0
+        try:
+            if whole:
+                for packet in self._stream.encode():
+                    self._container.mux(packet)
+            self._container.close()
+            if whole:
+                self._temporary.replace(self._path)
+        finally:
+            self._temporary.unlink(missing_ok=True)
+
     def __enter__(self) -> "VideoWriter":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._count:
-            for packet in self._stream.encode():
-                self._container.mux(packet)
-        self._container.close()
-        if kind is None and self._count:
-            self._temporary.replace(self._path)
-        else:
-            self._temporary.unlink(missing_ok=True)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close(whole=kind is None)
 
 
 def write_video(path: Path | str, frames: Iterable[np.ndarray], fps: float = 25.0) -> None:

@@ -135,9 +135,7 @@ def test_66_and_68_points_hold_the_49():
     for function in (five_points, lambda points: au_centers(points, TABLE_I_AUS)[0]):
         np.testing.assert_array_equal(function(landmarks), function(of_49))
         np.testing.assert_array_equal(function(of_66), function(of_49))
-    np.testing.assert_allclose(
-        five_points(landmarks)[:, 0], landmarks[:, 36:42].mean(1), atol=1e-12
-    )
+    np.testing.assert_allclose(five_points(landmarks)[:, 0], landmarks[:, 36:42].mean(1), atol=1e-12)
     np.testing.assert_array_equal(five_points(landmarks)[:, 2:], landmarks[:, [30, 48, 54]])
 
 

@@ -1,0 +1,425 @@
+"""From frames to Action Units: faces are found, aligned as in training, and given to a network.
+
+Everything is a stream. Decoding, detection and alignment run in threads beside the network, which
+always sees batches of one compiled shape; memory does not depend on how long a video is.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, Full, Queue
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from jaxau import facs
+from jaxau.checkpoint import Model, load_model
+from jaxau.faces.align import align, check_alignment, to_network_input
+from jaxau.faces.detect import YuNet
+from jaxau.faces.landmark_file import LandmarkRow
+from jaxau.faces.landmarks import check_landmarks
+from jaxau.faces.track import FaceTracker
+from jaxau.faces.video import Frame, open_video
+
+T = TypeVar("T")
+
+STILLS_PER_BATCH = 16
+CLIPS_PER_BATCH = 4
+
+_UNTIMED_FPS = 25.0  # for following faces in a video without time stamps
+
+
+@dataclass
+class Face:
+    """One row of the results: a face of a frame, or the reason why there is none.
+
+    Attributes:
+      face_id: stable over a video; None without a face.
+      box: (4,) x, y, width, height in pixels.
+      confidence: of the detector, in [0, 1].
+      landmarks: (p, 2) pixels of the frame.
+      reason: empty if AUs are predicted, else no_face, no_landmarks, face_lost or bad_landmarks.
+      crop: the network's input, until it has been predicted.
+      probability: (k,) of the AUs, from then on.
+    """
+
+    face_id: int | None = None
+    box: np.ndarray | None = None
+    confidence: float | None = None
+    landmarks: np.ndarray | None = None
+    reason: str = ""
+    crop: np.ndarray | None = None
+    probability: np.ndarray | None = None
+
+
+@dataclass
+class FrameFaces:
+    """The faces of one frame (at least one `Face`, which may only hold a reason).
+
+    Attributes:
+      index: counts decoded frames from 0.
+      timestamp: in seconds; None where the file has none.
+      width: of the frame in pixels.
+      image: kept only for overlays, perhaps reduced.
+    """
+
+    index: int
+    timestamp: float | None
+    faces: list[Face]
+    width: int
+    image: np.ndarray | None = None
+
+    def is_done(self) -> bool:
+        """Whether no face waits for the network."""
+        return all(face.crop is None for face in self.faces)
+
+
+@dataclass
+class _Windows:
+    """Cuts the faces of a stream into the network's samples: single faces or consecutive frames."""
+
+    length: int  # 0 for networks on stills
+    open: dict[int, list[Face]] = field(default_factory=dict)
+
+    def add(self, frame: FrameFaces) -> list[list[Face]]:
+        faces = [face for face in frame.faces if face.crop is not None]
+        if not self.length:
+            return [[face] for face in faces]
+        present = {face.face_id for face in faces}
+        # A track with a gap goes on in a new window: the network expects neighbours in time.
+        ready = [self.open.pop(face_id) for face_id in list(self.open) if face_id not in present]
+        for face in faces:
+            assert face.face_id is not None
+            window = self.open.setdefault(face.face_id, [])
+            window.append(face)
+            if len(window) == self.length:
+                ready.append(self.open.pop(face.face_id))
+        return ready
+
+    def flush(self) -> list[list[Face]]:
+        ready = list(self.open.values())
+        self.open.clear()
+        return ready
+
+
+class Predictor:
+    """A trained network with the alignment, thresholds and AU order of its checkpoint.
+
+    Args:
+      model: `jaxau.checkpoint.load_model`.
+      detector: finds faces where no landmarks are given.
+      batch_size: stills or clips per call of the network; results do not depend on it.
+
+    Raises:
+      ValueError: the checkpoint's alignment is unknown.
+    """
+
+    def __init__(self, model: Model, detector: YuNet | None = None, batch_size: int | None = None) -> None:
+        self.info = info = model.info
+        check_alignment(info["alignment"])
+        self.aus = facs.check_aus(info["aus"])
+        self.thresholds = np.asarray(info["thresholds"], np.float64)
+        self.detector = detector
+        self._clip_length = int(info["clip_length"])
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"batch_size {batch_size}: must be at least 1; leave it out")
+        self._batch_size = batch_size or (CLIPS_PER_BATCH if self._clip_length else STILLS_PER_BATCH)
+        stage = info["config"]["stages"][info["stage"]]
+        self._resize_to = int(stage["augment"]["resize_to"])
+        self._variables = jax.device_put(model.variables)
+
+        def probabilities(variables: Any, image: jax.Array) -> jax.Array:
+            outputs: Any = model.network.apply(variables, image, train=False)
+            return jax.nn.sigmoid(outputs["logits"].astype(np.float32))
+
+        self._probabilities = jax.jit(probabilities)
+
+    # ---- the two stages: faces of frames, then AUs of faces --------------------------------------
+
+    def prepare(self, frame: Frame, faces: list[Face]) -> FrameFaces:
+        """Align the faces of a frame; those with unusable landmarks get a reason instead."""
+        for face in faces:
+            if face.landmarks is None:
+                continue
+            try:
+                crop, _ = align(frame.image, face.landmarks, self.info["alignment"])
+            except ValueError:
+                face.reason = "bad_landmarks"
+                continue
+            face.crop = to_network_input(crop, int(self.info["image_size"]), self._resize_to)
+        return FrameFaces(frame.index, frame.timestamp, faces, frame.image.shape[1])
+
+    def detect(self, frame: Frame, tracker: FaceTracker | None) -> list[Face]:
+        """Faces of a frame by the detector; numbered by the tracker, or by size in a picture."""
+        if self.detector is None:
+            raise ValueError("no landmarks and no detector: give one of the two")
+        found = self.detector.detect(frame.image)
+        ids = list(range(len(found)))
+        if tracker is not None:
+            time = frame.index / _UNTIMED_FPS if frame.timestamp is None else frame.timestamp
+            ids = tracker.update(np.array([d.box for d in found]), time, frame.image)
+        faces = [Face(face_id, d.box, d.score, d.landmarks) for face_id, d in zip(ids, found, strict=True)]
+        return sorted(faces, key=lambda face: face.face_id or 0) or [Face(reason="no_face")]
+
+    def stream(self, items: Iterable[FrameFaces | T]) -> Iterator[FrameFaces | T]:
+        """Predict the faces of a stream of frames.
+
+        Args:
+          items: frames from `prepare`; anything else is handed through in its place, and ends all
+            tracks (the beginning or end of a video).
+
+        Yields:
+          the items in their order, all faces predicted.
+
+        Raises:
+          ValueError: the network gives numbers that are not finite.
+        """
+        windows = _Windows(self._clip_length)
+        samples: list[list[Face]] = []
+        waiting: deque[FrameFaces | T] = deque()
+        # Frames without faces wait behind a batch that is not full: only so many.
+        patience = max(256, 2 * self._batch_size * max(1, self._clip_length))
+        for item in items:
+            waiting.append(item)
+            samples += windows.add(item) if isinstance(item, FrameFaces) else windows.flush()
+            while len(samples) >= self._batch_size or (samples and len(waiting) > patience):
+                self._run(samples[: self._batch_size])
+                del samples[: self._batch_size]
+            while waiting and _is_done(waiting[0]):
+                yield waiting.popleft()
+        samples += windows.flush()
+        while samples:
+            self._run(samples[: self._batch_size])
+            del samples[: self._batch_size]
+        yield from waiting
+
+    def _run(self, samples: list[list[Face]]) -> None:
+        side = int(self.info["image_size"])
+        frames = max(1, self._clip_length)
+        image = np.zeros((self._batch_size, frames, side, side, 3), np.uint8)
+        for row, window in zip(image, samples, strict=False):
+            for t, face in enumerate(window):
+                assert face.crop is not None
+                row[t] = face.crop
+            row[len(window) :] = row[len(window) - 1]  # padding, whose results nobody reads
+        if not self._clip_length:
+            image = image[:, 0]
+        result = np.asarray(self._probabilities(self._variables, image))
+        result = result.reshape(self._batch_size, frames, len(self.aus))
+        for row, window in zip(result, samples, strict=False):
+            for probability, face in zip(row, window, strict=False):
+                if not np.isfinite(probability).all():
+                    raise ValueError(
+                        f"the network's probabilities are {probability}: must be finite; the "
+                        "checkpoint is damaged, train it again or take an earlier one"
+                    )
+                face.probability, face.crop = probability, None
+
+    # ---- in Python: tables in memory -------------------------------------------------------------
+
+    def __call__(
+        self,
+        frames: Iterable[np.ndarray],
+        landmarks: Sequence[np.ndarray] | np.ndarray | None = None,
+        fps: float = 25.0,
+    ) -> pd.DataFrame:
+        """Predict consecutive frames.
+
+        Args:
+          frames: n pictures (h, w, 3) uint8 RGB.
+          landmarks: (n, p, 2) pixels of one face a frame, with p of 5, 49, 66, 68 or 98 points, NaN
+            in frames without a face; None = use the detector.
+          fps: frames a second.
+
+        Returns:
+          One row for each frame and face, columns as `schema`.
+
+        Raises:
+          ValueError: neither landmarks nor detector, or another number of landmarks than frames.
+        """
+        tracker = FaceTracker()
+        given = None if landmarks is None else [*landmarks]
+
+        def prepared() -> Iterator[FrameFaces]:
+            count = 0
+            for index, image in enumerate(frames):
+                frame, count = Frame(index, index / fps, image), index + 1
+                if given is None:
+                    yield self.prepare(frame, self.detect(frame, tracker))
+                elif index < len(given):
+                    points = np.asarray(given[index], np.float64)
+                    yield self.prepare(frame, faces_of_landmarks([LandmarkRow(0, points, None)]))
+            if given is not None and count != len(given):
+                raise ValueError(
+                    f"{len(given)} landmarks for {count} frames: give one set of points for each "
+                    "frame, NaN where there is no face"
+                )
+
+        return self._table("", prepared())
+
+    def video(self, path: Path | str) -> pd.DataFrame:
+        """Predict a video with the detector; rows as `__call__`.
+
+        The whole table is held in memory; ``jaxau predict`` streams it to files.
+
+        Raises:
+          ValueError: no detector, or the video cannot be read.
+        """
+        tracker = FaceTracker()
+        decoded = in_background(open_video(path), 8)
+        prepared = (self.prepare(frame, self.detect(frame, tracker)) for frame in decoded)
+        return self._table(Path(path).name, in_background(prepared, 2 * self._batch_size))
+
+    def _table(self, name: str, items: Iterable[FrameFaces]) -> pd.DataFrame:
+        table = [
+            row
+            for item in self.stream(items)
+            if isinstance(item, FrameFaces)
+            for row in rows(item, name, self.aus, self.thresholds)
+        ]
+        return pa.Table.from_pylist(table, schema(self.aus)).to_pandas()
+
+
+def load(checkpoint: Path | str, detector: YuNet | None = None, batch_size: int | None = None) -> Predictor:
+    """Open a checkpoint for prediction.
+
+    Args:
+      checkpoint: a run's folder, a stage's folder in it, or an inference checkpoint.
+      detector: `jaxau.faces.detect.YuNet`, to predict pictures without given landmarks.
+      batch_size: stills or clips per call of the network.
+
+    Returns:
+      A predictor: ``predictor(frames, landmarks=None)``, ``predictor.video(path)``.
+
+    Raises:
+      ValueError: the checkpoint cannot be read.
+    """
+    return Predictor(load_model(checkpoint), detector, batch_size)
+
+
+def _is_done(item: object) -> bool:
+    return not isinstance(item, FrameFaces) or item.is_done()
+
+
+def faces_of_landmarks(found: Iterable[LandmarkRow]) -> list[Face]:
+    """Faces from landmarks that were given; unusable ones get a reason."""
+    faces = []
+    for row in found:
+        face = Face(row.face_id, confidence=row.confidence)
+        faces.append(face)
+        if row.landmarks is None:
+            face.reason = "face_lost"
+            continue
+        try:
+            face.landmarks = check_landmarks(row.landmarks)
+        except ValueError:
+            face.reason = "bad_landmarks"
+            continue
+        low, high = face.landmarks.min(0), face.landmarks.max(0)
+        face.box = np.concatenate([low, high - low])
+    return faces or [Face(reason="no_landmarks")]
+
+
+def schema(aus: Sequence[int]) -> pa.Schema:
+    """Columns of the results: probability ``AU01_p`` and occurrence ``AU01_c`` of each AU."""
+    return pa.schema(
+        [
+            ("video", pa.string()),
+            ("frame", pa.int32()),
+            ("face_id", pa.int32()),
+            ("timestamp", pa.float64()),
+            ("confidence", pa.float32()),
+            ("success", pa.int8()),
+            ("reason", pa.string()),
+            *((name, pa.float32()) for name in "xywh"),
+            *((f"{facs.column(au)}_p", pa.float32()) for au in aus),
+            *((f"{facs.column(au)}_c", pa.int8()) for au in aus),
+        ]
+    )
+
+
+def rows(frame: FrameFaces, video: str, aus: Sequence[int], thresholds: np.ndarray) -> list[dict[str, Any]]:
+    """The rows of a predicted frame: exactly one for each face, or one with a reason.
+
+    Args:
+      frame: after `Predictor.stream`.
+      video: name of the file.
+      aus: k AU numbers.
+      thresholds: (k,); an AU occurs where its probability reaches its threshold.
+    """
+    table = []
+    for face in frame.faces:
+        row: dict[str, Any] = {
+            "video": video,
+            "frame": frame.index,
+            "face_id": face.face_id,
+            "timestamp": None if frame.timestamp is None else round(frame.timestamp, 6),
+            "confidence": None if face.confidence is None else round(face.confidence, 4),
+            "success": int(face.probability is not None),
+            "reason": face.reason,
+        }
+        if face.box is not None:
+            row |= dict(zip("xywh", face.box.round(2).tolist(), strict=True))
+        if face.probability is not None:
+            occurs = face.probability >= thresholds
+            for au, p, c in zip(aus, face.probability, occurs, strict=True):
+                row[f"{facs.column(au)}_p"] = round(float(p), 6)
+                row[f"{facs.column(au)}_c"] = int(c)
+        table.append(row)
+    return table
+
+
+def in_background(items: Iterable[T], ahead: int) -> Iterator[T]:
+    """Run an iterator in a thread of its own.
+
+    Args:
+      items: the iterator; an error in it is raised here, in its place.
+      ahead: how many items it may be ahead.
+
+    Yields:
+      the items in their order.
+    """
+    queue: Queue[tuple[T | None, BaseException | None, bool]] = Queue(ahead)
+    stopped = threading.Event()
+
+    def put(entry: tuple[T | None, BaseException | None, bool]) -> None:
+        while not stopped.is_set():
+            try:
+                return queue.put(entry, timeout=0.1)
+            except Full:
+                pass
+
+    def work() -> None:
+        try:
+            for item in items:
+                put((item, None, False))
+                if stopped.is_set():
+                    break
+            put((None, None, True))
+        except BaseException as error:  # handed to the reader, who raises it
+            put((None, error, True))
+        finally:
+            if isinstance(items, Iterator) and hasattr(items, "close"):
+                items.close()  # here, not when the garbage collector comes: it may hold a file
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while True:
+            try:
+                item, error, last = queue.get(timeout=1.0)
+            except Empty:
+                continue
+            if error is not None:
+                raise error
+            if last:
+                return
+            yield item  # type: ignore[misc]
+    finally:
+        stopped.set()
+        thread.join()
