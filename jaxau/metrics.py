@@ -78,18 +78,20 @@ def score(
     aus = facs.check_aus(aus)
     probability, truth, mask = _checked(probability, truth, mask, [facs.column(au) for au in aus])
     thresholds = _checked_threshold(threshold, len(aus))
-    names, counts = subject_counts(probability, truth, mask, thresholds, subject)
+    _, counts = subject_counts(probability, truth, mask, thresholds, subject)
+    counts = counts[counts.sum(axis=(1, 2)) > 0]  # who is never coded is nobody to draw
+    subjects = len(counts)
     if bootstrap < 0:
         raise ValueError(f"bootstrap={bootstrap}: a number of draws, 0 for no intervals")
 
     coded_subjects = (counts.sum(axis=2) > 0).sum(axis=0)  # (k,)
-    note = _interval_note(int((counts.sum(axis=(1, 2)) > 0).sum()), bootstrap)
+    note = _interval_note(subjects, bootstrap)
     draws = None
     if bootstrap and coded_subjects.max(initial=0) > 1:
         weights = np.random.default_rng(seed).multinomial(
-            len(names), np.full(len(names), 1 / len(names)), size=bootstrap
+            subjects, np.full(subjects, 1 / subjects), size=bootstrap
         )
-        draws = _f1(np.einsum("bs,skc->bkc", weights, counts))  # (bootstrap, k), nan: no positive
+        draws = f1_from_counts(np.einsum("bs,skc->bkc", weights, counts))  # (bootstrap, k), nan: no positive
 
     per_au = []
     for column, au in enumerate(aus):
@@ -111,7 +113,7 @@ def score(
         result["bp4d_mean"] = _mean(
             [per_au[column] for column in columns], None if draws is None else draws[:, columns]
         )
-    return result | {"subjects": len(names), "bootstrap": bootstrap, "interval_note": note}
+    return result | {"subjects": subjects, "bootstrap": bootstrap, "interval_note": note}
 
 
 def always_on(
@@ -262,8 +264,8 @@ def _checked_threshold(threshold: ArrayLike, aus: int) -> NDArray[np.float64]:
     return np.broadcast_to(values, (aus,))
 
 
-def _f1(counts: NDArray[Any]) -> NDArray[np.float64]:
-    """F1 from counts (..., 4); nan where there is no positive."""
+def f1_from_counts(counts: NDArray[Any]) -> NDArray[np.float64]:
+    """F1 from the counts (..., 4) of `subject_counts`; nan where there is no positive."""
     tp, fp, fn = (counts[..., cell].astype(np.float64) for cell in (_TP, _FP, _FN))
     f1 = np.full(tp.shape, np.nan)
     np.divide(2 * tp, 2 * tp + fp + fn, out=f1, where=tp + fn > 0)
@@ -274,7 +276,7 @@ def _rates(counts: NDArray[np.int64]) -> Score:
     tp, fp, fn, tn = (int(count) for count in counts)
     coded, positives = tp + fp + fn + tn, tp + fn
     return {
-        "f1": float(_f1(counts)) if positives else None,
+        "f1": float(f1_from_counts(counts)) if positives else None,
         "f1_low": None,
         "f1_high": None,
         "precision": tp / (tp + fp) if tp + fp else None,

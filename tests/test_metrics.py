@@ -56,6 +56,9 @@ def test_values_under_a_false_mask_do_not_matter():
     probability = np.where(mask, probability, np.resize([np.nan, 7.0, -np.inf], mask.shape))
     truth = np.where(mask, truth, -999)
     assert metrics.score(probability, truth, mask, 0.5, subject, AUS, bootstrap=50) == clean
+    padded = [np.concatenate([x, np.zeros_like(x[:40])]) for x in (probability, truth, mask)]
+    subjects = np.concatenate([subject, np.full(40, -1)])  # padding is nobody to draw
+    assert metrics.score(*padded, 0.5, subjects, AUS, bootstrap=50) == clean
     thresholds = metrics.best_thresholds(*frames()[:3])
     np.testing.assert_array_equal(metrics.best_thresholds(probability, truth, mask).value, thresholds.value)
 

@@ -1,0 +1,211 @@
+"""Scores as tables: for the terminal, as Markdown and LaTeX to read, as CSV to compute with.
+
+The input is the content of a run's ``scores.json``. Each table says what the scores stand on
+(corpus, protocol, fold, selection, manifest) and carries the word ``synthetic`` where they come from
+synthetic faces.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from jaxau import facs
+
+Scores = dict[str, Any]
+
+UNDEFINED = "–"
+BASELINES = {"always_on": "always on", "pixels_logistic_regression": "pixels + logistic regression"}
+SELECTIONS = {"at_half": "threshold .5", "honest": "honest thresholds"}
+"""Honest: chosen with the epoch on inner subjects of the training set, before the test is read."""
+
+
+class System(NamedTuple):
+    """One set of scores of a run: a stage with one rule for thresholds, or a baseline."""
+
+    name: str
+    selection: str
+    score: dict[str, Any]
+
+
+def systems(scores: Scores) -> list[System]:
+    """All sets of scores in reading order: each stage with each rule for thresholds, then baselines."""
+    listed = [
+        System(stage, SELECTIONS[selection], numbers[selection])
+        for stage, numbers in scores["stages"].items()
+        for selection in SELECTIONS
+    ]
+    return listed + [
+        System(BASELINES.get(name, name), SELECTIONS["at_half"], score)
+        for name, score in scores["baselines"].items()
+    ]
+
+
+def number(value: float | None) -> str:
+    """``.612``, ``1.000`` or a dash for what is undefined."""
+    return UNDEFINED if value is None else f"{value:.3f}".removeprefix("0")
+
+
+def interval(row: dict[str, Any]) -> str:
+    """``.612 [.551, .668]``, without brackets where there is no interval."""
+    if row["f1_low"] is None:
+        return number(row["f1"])
+    return f"{number(row['f1'])} [{number(row['f1_low'])}, {number(row['f1_high'])}]"
+
+
+def au_name(au: int) -> str:
+    """``AU12 lip corner puller``."""
+    return f"{facs.column(au)} {facs.ACTION_UNITS[au].name}"
+
+
+def provenance(scores: Scores) -> str:
+    """One line of what the scores stand on."""
+    synthetic = "synthetic | " if scores["synthetic"] else ""
+    return (
+        f"{synthetic}corpus {scores['corpus']} | protocol {scores['protocol']}, fold {scores['fold']} | "
+        f"{len(scores['subjects']['test'])} test subjects | selection {scores['selection']} | "
+        f"manifest {scores['manifest_hash'][:12]}"
+    )
+
+
+def stage_table(scores: Scores, stage: str) -> pd.DataFrame:
+    """One stage as text: a row per AU and per mean, F1 at .5 and at honest thresholds side by side."""
+    half, honest = scores["stages"][stage]["at_half"], scores["stages"][stage]["honest"]
+    baselines = scores["baselines"]
+    rows = []
+    for index, row in enumerate(half["per_au"]):
+        chosen = honest["per_au"][index]
+        rows.append(
+            {"AU": au_name(row["au"]), "base rate": number(row["base_rate"])}
+            | {BASELINES.get(n, n): number(s["per_au"][index]["f1"]) for n, s in baselines.items()}
+            | {"F1 at .5 [95 %]": interval(row), "honest F1 [95 %]": interval(chosen)}
+            | {"threshold": number(chosen["threshold"]), "AUC": number(row["auc"])}
+            | {"accuracy": number(row["accuracy"])}
+        )
+    for key in MEANS:
+        if key in half:
+            rows.append(
+                {"AU": mean_name(key, half[key]), "base rate": ""}
+                | {BASELINES.get(n, n): number(s[key]["f1"]) for n, s in baselines.items()}
+                | {"F1 at .5 [95 %]": interval(half[key]), "honest F1 [95 %]": interval(honest[key])}
+                | {"threshold": "", "AUC": number(half[key]["auc"])}
+                | {"accuracy": number(half[key]["accuracy"])}
+            )
+    return pd.DataFrame(rows)
+
+
+MEANS = {"mean": "mean", "bp4d_mean": "mean of BP4D's"}
+
+
+def mean_name(key: str, mean: dict[str, Any]) -> str:
+    """``mean of 12 AUs``, and ``mean of BP4D's 12 AUs``: over how many AUs the mean F1 is."""
+    joint = "" if key == "bp4d_mean" else " of"
+    return f"{MEANS[key]}{joint} {mean['aus']} AUs"
+
+
+def notes(scores: Scores) -> list[str]:
+    """What a reader must know before believing a table: undefined AUs, too narrow intervals."""
+    found = []
+    for _, _, score in systems(scores):
+        found.append(score["interval_note"])
+        rows = score["per_au"]
+        without_f1 = [facs.column(row["au"]) for row in rows if row["f1"] is None]
+        without_auc = [facs.column(row["au"]) for row in rows if row["f1"] is not None and row["auc"] is None]
+        if without_f1:
+            found.append(
+                f"{', '.join(without_f1)}: no positive frame, so F1 is undefined and not in the mean"
+            )
+        if without_auc:
+            found.append(
+                f"{', '.join(without_auc)}: no negative frame, so AUC is undefined and not in the mean"
+            )
+    return [note for note in dict.fromkeys(found) if note]
+
+
+def print_summary(scores: Scores) -> str:
+    """The scores for a terminal: provenance, one compact table per stage, the mean of each baseline."""
+    lines = [provenance(scores)]
+    for stage, numbers in scores["stages"].items():
+        table = stage_table(scores, stage).drop(columns=["base rate", "threshold", "accuracy"])
+        table = table.drop(columns=[c for c in table if c == BASELINES["pixels_logistic_regression"]])
+        widths = {c: max(len(c), *map(len, table[c])) for c in table}
+        lines += ["", f"stage {stage}, epoch {numbers['epoch']}{_synthetic(scores)}"]
+        lines.append(_aligned(dict(zip(widths, widths, strict=True)), widths))
+        lines += [_aligned(row, widths) for row in table.to_dict("records")]
+    lines += ["", f"baselines, mean F1 [95 %]{_synthetic(scores)}"]
+    for name, score in scores["baselines"].items():
+        mean = score["mean"]
+        lines.append(f"  {BASELINES.get(name, name):<30}{interval(mean)}   AUC {number(mean['auc'])}")
+    return "\n".join(lines + [f"note: {note}" for note in notes(scores)])
+
+
+def markdown(scores: Scores) -> str:
+    """All stages as Markdown tables under one line of provenance."""
+    lines = [f"# Scores{_synthetic(scores)}", "", provenance(scores), "", str(scores["trained_on"])]
+    for stage, numbers in scores["stages"].items():
+        table = stage_table(scores, stage)
+        lines += ["", f"## Stage {stage}, epoch {numbers['epoch']}{_synthetic(scores)}", ""]
+        lines.append(_markdown_row(list(table)))
+        lines.append(_markdown_row([":--"] + ["--:"] * (table.shape[1] - 1)))
+        lines += [_markdown_row(list(row)) for row in table.itertuples(index=False)]
+    return "\n".join(lines + [f"\n{note}" for note in notes(scores)]) + "\n"
+
+
+def latex(scores: Scores) -> str:
+    """All stages as LaTeX tables (packages booktabs and, for their width, adjustbox if you like)."""
+    tables = []
+    for stage, numbers in scores["stages"].items():
+        style = stage_table(scores, stage).style.hide(axis="index")
+        style = style.format(escape="latex").format_index(escape="latex", axis=1)
+        caption = _latex_text(
+            f"Stage {stage}, epoch {numbers['epoch']}; {provenance(scores).replace(' | ', '; ')}."
+        )
+        columns = "l" + "r" * (style.data.shape[1] - 1)  # type: ignore[attr-defined]
+        tables.append(style.to_latex(hrules=True, caption=caption, column_format=columns))
+    return "\n".join(tables).replace(UNDEFINED, "--")
+
+
+def long_table(scores: Scores) -> pd.DataFrame:
+    """One row for each system, rule for thresholds and AU (or mean), numbers unrounded."""
+    about = {key: scores[key] for key in ("corpus", "synthetic", "protocol", "fold", "manifest_hash")}
+    rows = []
+    for system, selection, score in systems(scores):
+        key = {"system": system, "selection": selection}
+        rows += [key | row | {"au": facs.column(row["au"])} | about for row in score["per_au"]]
+        for name in MEANS:
+            if name in score:
+                mean = {k: v for k, v in score[name].items() if k != "undefined"}
+                rows.append(key | {"au": name} | mean | about)
+    table = pd.DataFrame(rows)
+    whole = [c for c in ("positives", "coded", "subjects", "aus", "auc_aus", "accuracy_aus") if c in table]
+    return table.astype(dict.fromkeys(whole, "Int64"))  # empty, not .0, where a row has no such number
+
+
+def write_tables(scores: Scores, folder: Path) -> list[Path]:
+    """Write ``scores.md``, ``scores.csv`` and ``scores.tex`` into ``folder`` and return their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"scores.{ending}" for ending in ("md", "csv", "tex")]
+    contents = markdown(scores), long_table(scores).to_csv(index=False), latex(scores)
+    for path, content in zip(paths, contents, strict=True):
+        path.write_text(content, encoding="utf-8")
+    return paths
+
+
+def _synthetic(scores: Scores) -> str:
+    return " (synthetic)" if scores["synthetic"] else ""
+
+
+def _aligned(row: dict[str, str], widths: dict[str, int]) -> str:
+    first, *rest = widths
+    return "  ".join([f"  {row[first]:<{widths[first]}}"] + [f"{row[c]:>{widths[c]}}" for c in rest])
+
+
+def _markdown_row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _latex_text(text: str) -> str:
+    for character in "\\&%$#_{}":  # the backslash first
+        replacement = r"\textbackslash " if character == "\\" else f"\\{character}"
+        text = text.replace(character, replacement)
+    return text

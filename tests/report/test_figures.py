@@ -1,0 +1,103 @@
+"""Figures show the arrays they are given; what cannot be read off an axis is read off the pixels."""
+
+import io
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from jaxau.report import figures, html
+
+
+def texts(figure: Figure) -> set[str]:
+    return {t.get_text() for t in figure.findobj(matplotlib.text.Text)}
+
+
+def test_f1_intervals_draws_each_interval_and_marks_the_undefined():
+    f1, low, high = [0.5, np.nan, 0.6], [0.4, np.nan, 0.55], [0.6, np.nan, 0.65]
+    labels = ["AU01 inner brow raiser", "AU02 outer brow raiser", "mean of 1 AUs"]
+    figure = figures.f1_intervals(labels, {"stage frames": (f1, low, high)}, {"always on": [0.3, 0.2, 0.3]})
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == labels
+    segments = axes.collections[0].get_segments()
+    assert [s[:, 0].tolist() for s in segments if len(s)] == [[0.4, 0.6], [0.55, 0.65]]
+    dots = next(line for line in axes.lines if line.get_label() == "stage frames")
+    np.testing.assert_allclose(dots.get_xdata(), f1)
+    ticks = next(line for line in axes.lines if line.get_label() == "always on")
+    np.testing.assert_allclose(ticks.get_xdata(), [0.3, 0.2, 0.3])
+    assert "undefined: no positive frame" in texts(figure)
+    assert axes.get_xlim() == (0, 1) and axes.yaxis_inverted()
+
+
+def test_loss_curves_gives_every_term_a_panel_and_marks_the_chosen_epoch():
+    step = np.arange(0, 100, 5.0)
+    terms = {"loss": 2 - step / 100, "loc": -step, "late": np.where(step < 50, np.nan, 1.0)}
+    figure = figures.loss_curves(step, terms, np.array([50.0, 100.0]), np.array([0.4, 0.3]), 50.0)
+    shown = [axes for axes in figure.axes if axes.get_visible()]
+    assert [axes.get_title(loc="left") for axes in shown] == ["loss", "loc", "late", "F1, inner subjects"]
+    np.testing.assert_allclose(shown[1].lines[0].get_ydata(), -step)
+    assert len(shown[2].lines[0].get_xdata()) == 10  # nan is left out
+    assert shown[3].lines[1].get_xydata().tolist() == [[50.0, 0.4]]
+    assert "chosen: .400" in texts(figure)
+
+
+def test_loss_curves_of_a_stage_without_rows_is_empty_and_not_an_error():
+    none = np.array([])
+    figure = figures.loss_curves(none, {"loss": none}, none, none)
+    figure.savefig(io.BytesIO(), format="svg")
+
+
+def test_running_mean_is_exact_on_a_line_and_keeps_constants():
+    np.testing.assert_allclose(figures.running_mean(np.full(100, 3.0)), 3)
+    line = np.arange(200.0)
+    np.testing.assert_allclose(figures.running_mean(line)[10:-10], line[10:-10])
+    assert figures.running_mean(line)[0] == np.mean(line[:6])
+
+
+def test_attention_is_orange_where_positive_blue_where_negative_and_clear_at_zero():
+    images = np.full((1, 40, 40, 3), 128, np.uint8)
+    attention = np.zeros((1, 4, 4, 2))
+    attention[0, :2, :, 0] = 0.8  # upper half towards AU01
+    attention[0, 2:, :, 1] = -0.8  # lower half away from AU12
+    figure = figures.attention_overlay(images, attention, [1, 12], np.array([[0.9, 0.2]]), np.array([[1, 0]]))
+    face, first, second = (axes.images[0].get_array() for axes in figure.axes[:3])
+    assert (face == 128).all()
+    red, _, blue = np.asarray(first)[2, 20]
+    assert red > blue + 0.4
+    red, _, blue = np.asarray(second)[-3, 20]
+    assert blue > red + 0.2
+    np.testing.assert_allclose(np.asarray(first)[-3, 20], 128 / 255, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(second)[2, 20], 128 / 255, atol=1e-6)
+    assert {"AU01", "AU12", "0.90 ●", "0.20"} <= texts(figure)
+    assert {"−0.80 away", "+0.80 towards"} <= texts(figure)
+
+
+def test_timeline_draws_a_row_per_au_with_bands_where_the_truth_is_positive(examples):
+    video = examples["video"]
+    arrays = video["timestamp"], video["probability"], video["truth"], video["aus"], [0.4] * 12
+    figure = figures.timeline(*arrays, video["frames"], video["frame_timestamp"])
+    rows = [axes for axes in figure.axes if axes.get_ylabel()]
+    assert len(rows) == 12 and rows[6].get_ylabel() == "AU12  lip corner puller"
+    np.testing.assert_allclose(rows[6].lines[1].get_ydata(), video["probability"][:, 6])
+    assert set(rows[6].lines[0].get_ydata()) == {0.4}
+    runs = np.flatnonzero(np.diff(np.concatenate([[0], video["truth"][:, 6], [0]])) == 1)
+    assert len(rows[6].collections[0].get_paths()) == len(runs) > 0
+    assert sum(len(axes.images) for axes in figure.findobj(matplotlib.axes.Axes)) == 8
+    bare = figures.timeline(*arrays[:2], None, *arrays[3:])
+    assert len(bare.axes) == 12 and not bare.axes[6].collections
+
+
+def test_subject_spread_sorts_by_the_first_system():
+    f1 = {"stage frames": np.array([0.6, 0.2, 0.4]), "stage clips": np.array([0.1, 0.2, 0.3])}
+    (axes,) = figures.subject_spread(["a", "b", "c"], f1).axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["b", "c", "a"]
+    np.testing.assert_allclose(axes.lines[1].get_ydata(), [0.2, 0.3, 0.1])
+
+
+def test_figures_leave_the_style_alone_and_the_same_arrays_give_the_same_file():
+    before = dict(matplotlib.rcParams)
+    pictures = [
+        html.svg(figures.subject_spread(["a", "b"], {"x": np.array([0.1, 0.2])}), "alt") for _ in range(2)
+    ]
+    assert dict(matplotlib.rcParams) == before
+    assert pictures[0] == pictures[1]
