@@ -151,11 +151,12 @@ def split_subjects(
     )
 
 
-def describe(manifest: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+def describe(manifests: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """All protocols with subjects and frames per fold, for people and for programs.
 
     Args:
-      manifest: of a prepared data set, without which folds that only a manifest holds are empty.
+      manifests: of prepared data sets, by corpus; without one, folds that only a manifest holds
+        are empty, and frames are those of the whole corpus.
 
     Returns:
       For each protocol ``{"protocol", "corpus", "folds": [{"fold", "test", "train", "test_frames",
@@ -165,7 +166,7 @@ def describe(manifest: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
     for name, protocol in PROTOCOLS.items():
         tests: Folds = protocol.tests or ()
         frames: Sequence[int | None] = protocol.test_frames or (None,) * len(tests)
-        if manifest is not None and manifest["corpus"] == protocol.corpus:
+        if manifest := manifests.get(protocol.corpus):
             tests = folds(name, manifest)
             records = {subject["name"]: subject["records"] for subject in manifest["subjects"]}
             frames = [sum(records[subject] for subject in test) for test in tests]

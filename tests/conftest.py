@@ -33,3 +33,17 @@ def golden(shared: Path) -> Callable[[str], tuple[ModuleType, dict, dict]]:
         return weights, spec, dict(np.load(shared / f"golden/{name}.npz"))
 
     return load
+
+
+@pytest.fixture(scope="session")
+def tiny_faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with synthetic faces: 9 subjects, 2 clips of 24 frames each; not to be changed."""
+    # Here, because most tests need none of this and it takes seconds to import.
+    from data_pipelines.corpora import synthetic
+    from data_pipelines.preparation import prepare
+    from data_pipelines.synthetic import SynthConfig
+
+    folder = tmp_path_factory.mktemp("tiny_faces")
+    faces = SynthConfig(tier="tiny", subjects=9, clips=2, frames=24, size=64, fps=8, nuisance=0.5)
+    prepare(synthetic.corpus(faces, "jaa256"), folder, workers=1)
+    return folder

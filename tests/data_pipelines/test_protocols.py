@@ -104,13 +104,13 @@ def test_a_fraction_that_leaves_nobody():
 
 
 def test_describe_counts_frames_per_fold():
-    known = {p["protocol"]: p for p in describe(FACES)}
+    known = {p["protocol"]: p for p in describe({"synthetic": FACES})}
     assert [f["test_frames"] for f in known["synthetic-3fold"]["folds"]] == [46, 62, 78]
     assert [f["train_frames"] for f in known["synthetic-3fold"]["folds"]] == [140, 124, 108]
     fold_1 = known["bp4d-3fold"]["folds"][0]
     assert (fold_1["test_frames"], fold_1["train_frames"]) == (46_034, 100_813)
     assert len(fold_1["train"]) == 28
-    assert {p["protocol"]: p["folds"] for p in describe()}["synthetic-3fold"] == []
+    assert {p["protocol"]: p["folds"] for p in describe({})}["synthetic-3fold"] == []
 
 
 def test_a_protocol_in_code_may_not_overlap_either(monkeypatch):

@@ -1,0 +1,335 @@
+"""Batches for training and evaluation: `make_data`, the only door between corpora and networks.
+
+Training is a pure function of the global example index i: which record or clip it is, and how it is
+augmented, follow from (config.seed, stage, i) alone. The position in the data is therefore one
+number, and a run resumes at it whatever the number of threads or processes.
+"""
+
+import logging
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import grain
+import jax
+import numpy as np
+
+from data_pipelines import sampling, transforms
+from data_pipelines.protocols import Split, split_subjects
+from data_pipelines.records import Manifest, Records
+from jaxau import facs
+from jaxau.config import Augment, Config
+from jaxau.faces.landmarks import au_centers
+
+Batch = dict[str, np.ndarray]
+
+# Separates these draws from all others that use the same seed.
+_AUGMENT_STREAM = 0xA063
+_BATCHES_AHEAD = 4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One example before anything is read.
+
+    Attributes:
+      records: (t,) record indices; t = 1 for a still.
+      mask: (t,) bool, False where a record only fills the example up.
+      index: global example index, from which the augmentation is drawn; -1 = not augmented.
+    """
+
+    records: np.ndarray
+    mask: np.ndarray
+    index: int = -1
+
+
+@dataclass(frozen=True)
+class _Video:
+    """Where a video's frames are: first record, numbers of its frames, and who it is."""
+
+    start: int
+    frames: tuple[int, ...]
+    key: tuple[int, int]
+    name: str
+
+
+class _DrawnPlans:
+    """LAC's temporal sampling: (global example index, item of the epoch) -> plan.
+
+    A view of clips has one item for each subsequence of each video; the stills are the frames of
+    the same clips.
+    """
+
+    def __init__(self, videos: tuple[_Video, ...], config: Config, stills: bool):
+        self._clip_length, self._seed = config.data.clip_length, config.seed
+        self._stills = stills
+        self._clips: list[tuple[_Video, int, int]] = []
+        for video in videos:
+            count = sampling.clips_in_video(
+                len(video.frames), self._clip_length, config.data.subsequences, video.name
+            )
+            self._clips += [(video, count, j) for j in range(count)]
+
+    def __len__(self) -> int:
+        return len(self._clips) * (self._clip_length if self._stills else 1)
+
+    def __call__(self, index: int, item: int) -> Plan:
+        clip, k = divmod(item, self._clip_length) if self._stills else (item, 0)
+        video, count, j = self._clips[clip]
+        first = video.start + sampling.clip_start(
+            len(video.frames),
+            self._clip_length,
+            count,
+            j,
+            seed=self._seed,
+            epoch=index // len(self),
+            video=video.key,
+        )
+        records = first + (np.array([k]) if self._stills else np.arange(self._clip_length))
+        return Plan(records, np.ones(len(records), bool), index)
+
+
+class _ListedPlans:
+    """Global example index and item of the epoch -> plan, where every epoch holds the same."""
+
+    def __init__(self, examples: list[tuple[np.ndarray, np.ndarray]]):
+        self._examples = examples
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __call__(self, index: int, item: int) -> Plan:
+        return Plan(*self._examples[item], index)
+
+
+class _Load:
+    """Plan -> example: read, decode, augment, and attach labels and AU centres."""
+
+    def __init__(self, records: Records, config: Config, stage: str):
+        data, manifest = config.data, records.manifest
+        self._records = records
+        self._aus = data.aus
+        self._columns = np.array([manifest["aus"].index(au) for au in data.aus])
+        self._min_intensity = float(manifest["label_rule"]["min_intensity"])
+        self._image_size = data.image_size
+        self._options: Augment = config.stages[stage].augment
+        self._seed = [_AUGMENT_STREAM, config.seed, zlib.crc32(stage.encode())]
+        self._corpus = list(facs.CORPUS_AUS).index(data.corpus)
+        self._clip = config.stages[stage].view == "clips"
+
+    def __call__(self, plan: Plan) -> Batch:
+        frames = [self._records.frame(int(record)) for record in plan.records]
+        images = np.stack([frame.image for frame in frames])
+        landmarks = np.stack([frame.landmarks for frame in frames])
+        if plan.index < 0:
+            images, landmarks = transforms.evaluation_input(
+                images, landmarks, self._options, self._image_size
+            )
+        else:
+            rng = np.random.default_rng([*self._seed, plan.index])
+            images, landmarks = transforms.augment(images, landmarks, self._options, self._image_size, rng)
+        centers, centers_mask = self._au_centers(landmarks)
+        intensity = np.stack([frame.intensity for frame in frames])[:, self._columns]
+        coded = np.isfinite(intensity)
+        t = len(frames)
+        example = {
+            "image": images,
+            "au": (np.where(coded, intensity, -1.0) >= self._min_intensity).astype(np.int32),
+            "au_mask": coded,
+            "intensity": np.where(coded, intensity, 0).astype(np.float32),
+            "landmarks": landmarks,
+            "au_centers": centers,
+            "au_centers_mask": centers_mask,
+            "subject": np.array([frame.subject for frame in frames], np.int32),
+            "video": np.array([frame.video for frame in frames], np.int32),
+            "frame": np.array([frame.frame for frame in frames], np.int32),
+            "corpus": np.full(t, self._corpus, np.int32),
+            "mask": plan.mask,
+            "record": plan.records.astype(np.int32),
+        }
+        return example if self._clip else {key: value[0] for key, value in example.items()}
+
+    def _au_centers(self, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(t, k, 2, 2) pixels and (t, k) mask, False (and 0) in a frame without landmarks."""
+        t, k = len(landmarks), len(self._aus)
+        centers, mask = np.zeros((t, k, 2, 2), np.float32), np.zeros((t, k), bool)
+        present = np.isfinite(landmarks).all((1, 2))
+        if present.any():
+            centers[present], mask[present] = au_centers(landmarks[present], self._aus)
+        return centers, mask
+
+
+class Data:
+    """A corpus as one fold of a protocol sees it.
+
+    Attributes:
+      manifest: of the data set.
+      split: names of the training, inner and test subjects.
+      statistics: over all frames of the training subjects: ``n`` frames, and per AU ``n_occ`` (k,)
+        occurrences and ``n_coded`` (k,) coded frames.
+    """
+
+    def __init__(self, config: Config, records: Records, threads: int):
+        self.manifest: Manifest = records.manifest
+        self._config, self._records, self._threads = config, records, threads
+        data = config.data
+        _check_against_manifest(config, self.manifest)
+        self.split: Split = split_subjects(
+            self.manifest, data.protocol, data.fold, data.inner_fraction, config.seed
+        )
+        columns = [self.manifest["aus"].index(au) for au in data.aus]
+        chosen = [s for s in self.manifest["subjects"] if s["name"] in self.split.train]
+        self.statistics = {
+            "n": sum(subject["records"] for subject in chosen),
+            "n_occ": np.array([s["occurs"] for s in chosen], np.int64)[:, columns].sum(0),
+            "n_coded": np.array([s["coded"] for s in chosen], np.int64)[:, columns].sum(0),
+        }
+        self._plans = {stage: self._plan(stage) for stage in config.stages}
+
+    def num_examples(self, stage: str) -> int:
+        """Examples of an epoch: stills or clips, as the stage's view says."""
+        return len(self._plans[stage])
+
+    def train(self, stage: str, start: int = 0) -> Iterator[Batch]:
+        """Training batches of a stage, without end.
+
+        An epoch is `num_examples` examples, shuffled anew; a batch may span two epochs. With
+        several processes each gets every n-th example of the same global batch.
+
+        Args:
+          stage: name of a stage of the configuration.
+          start: global example index to go on from, a multiple of the stage's batch size.
+
+        Returns:
+          Batches of this process, ``batch_size / jax.process_count()`` examples each: see the
+          views of the architecture. A field with a mask (``au``, ``intensity``, ``au_centers``) is
+          0 where that is False; ``landmarks``, which has none, is NaN where a face has none.
+
+        Raises:
+          ValueError: an unreadable record, while iterating; a batch size that the processes cannot
+            share.
+        """
+        batch_size = self._config.stages[stage].batch_size
+        assert start % batch_size == 0, (start, batch_size)
+        plan = self._plans[stage]
+        examples = (
+            grain.MapDataset.range(len(plan))
+            .seed(_stage_seed(self._config.seed, stage))
+            .shuffle()
+            .repeat()
+            .map_with_index(plan)
+        )
+        return self._iterate(examples[start:], stage, batch_size)
+
+    def evaluate(self, stage: str, part: str, batch_size: int) -> Iterator[Batch]:
+        """All frames of a part of the subjects once, in order, as prediction would see them.
+
+        Args:
+          stage: name of a stage; its view and its ``augment.resize_to`` are used.
+          part: "train", "inner" or "test".
+          batch_size: global; the last batch is filled up, with ``mask`` False.
+
+        Returns:
+          Batches of this process, as `train`. A view of clips holds consecutive windows, the last
+          of each gapless run filled up by its last frame with ``mask`` False.
+        """
+        examples = self._all(stage, part)
+        records, mask = examples[-1]
+        filling = [(records, np.zeros_like(mask))] * (-len(examples) % batch_size)
+        plans = [Plan(*example) for example in examples + filling]
+        return self._iterate(grain.MapDataset.source(plans), stage, batch_size)
+
+    def _iterate(self, plans: grain.MapDataset, stage: str, batch_size: int) -> Iterator[Batch]:
+        processes, process = jax.process_count(), jax.process_index()
+        if batch_size % processes:
+            raise ValueError(
+                f"stage {stage!r}: a batch of {batch_size} cannot be shared by {processes} "
+                "processes; choose a multiple"
+            )
+        batches = (
+            plans[process::processes]
+            .map(_Load(self._records, self._config, stage))
+            .batch(batch_size // processes)
+        )
+        options = grain.ReadOptions(
+            num_threads=self._threads, prefetch_buffer_size=_BATCHES_AHEAD if self._threads else 0
+        )
+        return iter(batches.to_iter_dataset(options))
+
+    def _videos(self, part: str) -> tuple[_Video, ...]:
+        subjects = set(getattr(self.split, part))
+        return tuple(
+            _Video(
+                video["start"],
+                tuple(video["frames"]),
+                (video["subject"], video["video"]),
+                video["video_name"],
+            )
+            for video in self.manifest["videos"]
+            if video["subject_name"] in subjects
+        )
+
+    def _plan(self, stage: str) -> _DrawnPlans | _ListedPlans:
+        if self._config.data.sampling == "all":
+            return _ListedPlans(self._all(stage, "train"))
+        stills = self._config.stages[stage].view == "frames"
+        return _DrawnPlans(self._videos("train"), self._config, stills)
+
+    def _all(self, stage: str, part: str) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Records and mask of every frame or consecutive window of a part of the subjects."""
+        clips = self._config.stages[stage].view == "clips"
+        length = self._config.data.clip_length if clips else 1
+        return [
+            (video.start + positions, mask)
+            for video in self._videos(part)
+            for positions, mask in sampling.windows(video.frames, length)
+        ]
+
+
+def make_data(config: Config, data_dir: Path | str, threads: int = 2) -> Data:
+    """Open the data set that a configuration names.
+
+    Args:
+      config: checked.
+      data_dir: folder of all data sets.
+      threads: that read, decode and augment; 0 = none, in the caller's.
+
+    Raises:
+      ValueError: no such data set, or one that does not fit: another alignment, AUs that it does
+        not code, subjects that the protocol does not list, videos shorter than a clip.
+    """
+    return Data(config, Records(data_dir, config.data.corpus), threads)
+
+
+def _stage_seed(seed: int, stage: str) -> int:
+    """A 32-bit seed for Grain's shuffle."""
+    words = np.random.SeedSequence([seed, zlib.crc32(stage.encode())]).generate_state(1)
+    return int(words[0])
+
+
+def _check_against_manifest(config: Config, manifest: Manifest) -> None:
+    data = config.data
+    if data.alignment != manifest["alignment"]:
+        raise ValueError(
+            f"config.data.alignment={data.alignment!r}: the data set {data.corpus!r} was aligned "
+            f"as {manifest['alignment']!r}; use that, or prepare the corpus with "
+            f"--alignment={data.alignment} in another folder"
+        )
+    uncoded = [au for au in data.aus if au not in manifest["aus"]]
+    if uncoded:
+        raise ValueError(
+            f"config.data.aus: the corpus {data.corpus!r} does not code AU {uncoded}, only "
+            f"{manifest['aus']}; choose from these"
+        )
+    lacking = manifest["missing_landmarks"]
+    if lacking:
+        logging.warning(
+            "%d of %d records of %s have no landmarks (first: %s); their AU centres are masked",
+            len(lacking), manifest["counts"]["records"], data.corpus, _name(manifest, lacking[0]),
+        )  # fmt: skip
+
+
+def _name(manifest: Manifest, record: int) -> str:
+    video = max((v for v in manifest["videos"] if v["start"] <= record), key=lambda v: v["start"])
+    return f"record {record}, {video['video_name']} frame {video['frames'][record - video['start']]}"

@@ -1,0 +1,254 @@
+"""From a corpus to a prepared data set: in parallel, resumable, and all at once or not at all.
+
+Everything is made in ``<data_dir>/<corpus>.unfinished``: first one part file per subject, then the
+shards and the manifest, and the finished folder is moved to ``<data_dir>/<corpus>`` in one step. A
+part file exists only if it is whole, so that after a kill at any moment the same command goes on
+with the subjects that are missing.
+"""
+
+import contextlib
+import io
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import tensorflow_datasets as tfds
+from tqdm import tqdm
+
+from data_pipelines import records
+
+# One process per core renders; more threads inside each would only fight for the cores.
+_THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Part:
+    """The records of one subject, in order of video and frame (n of them).
+
+    Attributes:
+      images: n JPEGs of the aligned crop.
+      landmarks: (n, p, 2) float32 pixels of the crop.
+      intensity: (n, k) float32.
+      video: (n,) int32.
+      frame: (n,) int32.
+    """
+
+    images: list[bytes]
+    landmarks: np.ndarray
+    intensity: np.ndarray
+    video: np.ndarray
+    frame: np.ndarray
+
+    def __post_init__(self) -> None:
+        lengths = {
+            "frames": len(self.images),
+            "landmarks": len(self.landmarks),
+            "labels": len(self.intensity),
+            "video numbers": len(self.video),
+            "frame numbers": len(self.frame),
+        }
+        if len(set(lengths.values())) != 1:
+            said = ", ".join(f"{count} {name}" for name, count in lengths.items())
+            raise ValueError(f"{said}: must be as many of each; correct the lists of this subject")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What `prepare` needs to know of a corpus.
+
+    Attributes:
+      name: of the corpus and its folder.
+      request: all arguments that decide what the records hold; JSON values.
+      subjects: their names, by subject number.
+      make: (request, subject number) -> `Part`; a module-level function, for other processes.
+      builder: (data_dir, parts) -> the TFDS builder; ``parts()`` yields the part of each subject.
+      manifest: the fields of the manifest that the records do not tell.
+    """
+
+    name: str
+    request: Mapping[str, Any]
+    subjects: list[str]
+    make: Callable[[Mapping[str, Any], int], Part]
+    builder: Callable[[Path, Callable[[], Iterator[Part]]], tfds.core.GeneratorBasedBuilder]
+    manifest: Mapping[str, Any]
+
+
+def prepare(corpus: Corpus, data_dir: Path | str, workers: int = 0) -> bool:
+    """Make the data set, or go on making it, unless it is there.
+
+    Args:
+      corpus: what to prepare.
+      data_dir: folder of all data sets.
+      workers: processes; 0 = all cores, 1 = this process alone.
+
+    Returns:
+      Whether there was anything to do.
+
+    Raises:
+      ValueError: another data set is in the way; nothing is changed.
+    """
+    data_dir = Path(data_dir)
+    final, unfinished = data_dir / corpus.name, data_dir / f"{corpus.name}.unfinished"
+    if (final / records.MANIFEST).is_file():
+        made_with = records.read_manifest(data_dir, corpus.name)["request"]
+        _check_request(corpus.request, made_with, final, "holds a data set made with")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        return False
+    if final.exists():
+        raise ValueError(
+            f"{final}: exists, but is no finished data set (no {records.MANIFEST}); move it away "
+            "or choose another --data_dir"
+        )
+    request_file = unfinished / "request.json"
+    if request_file.is_file():
+        started_with = json.loads(request_file.read_text())
+        _check_request(corpus.request, started_with, unfinished, "was begun with")
+    parts_folder = unfinished / "parts"
+    parts_folder.mkdir(parents=True, exist_ok=True)
+    _write_whole(request_file, json.dumps(dict(corpus.request)).encode())
+    _make_parts(corpus, parts_folder, workers or os.cpu_count() or 1)
+    assembled = _assemble(corpus, unfinished / "assembly", parts_folder)
+    assembled.rename(final)
+    shutil.rmtree(unfinished)
+    return True
+
+
+def _check_request(asked: Mapping[str, Any], found: Mapping[str, Any], folder: Path, what: str) -> None:
+    different = [key for key in {**found, **asked} if asked.get(key) != found.get(key)]
+    if different:
+        old = ", ".join(f"{key}={found.get(key)}" for key in different)
+        new = ", ".join(f"{key}={asked.get(key)}" for key in different)
+        raise ValueError(
+            f"{folder} {what} {old}, now asked is {new}: a folder holds one data set; choose "
+            f"another --data_dir, the old arguments, or delete {folder}"
+        )
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write a file that is there completely or not at all, even after a power cut."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _part_path(folder: Path, subject: int) -> Path:
+    return folder / f"{subject:05d}.npz"
+
+
+def _write_part(corpus: Corpus, folder: Path, subject: int) -> int:
+    part = corpus.make(corpus.request, subject)
+    content = io.BytesIO()
+    np.savez(
+        content,
+        jpeg=np.frombuffer(b"".join(part.images), np.uint8),
+        jpeg_end=np.cumsum([len(image) for image in part.images]),
+        landmarks=part.landmarks,
+        intensity=part.intensity,
+        video=part.video,
+        frame=part.frame,
+    )
+    _write_whole(_part_path(folder, subject), content.getvalue())
+    return len(part.images)
+
+
+def _read_part(path: Path) -> Part:
+    with np.load(path) as arrays:
+        pieces = np.split(arrays["jpeg"], arrays["jpeg_end"][:-1])
+        return Part(
+            [piece.tobytes() for piece in pieces],
+            *(arrays[key] for key in ("landmarks", "intensity", "video", "frame")),
+        )
+
+
+def _make_parts(corpus: Corpus, folder: Path, workers: int) -> None:
+    missing = [i for i in range(len(corpus.subjects)) if not _part_path(folder, i).is_file()]
+    bar = tqdm(
+        desc=f"{corpus.name}: subjects",
+        total=len(corpus.subjects),
+        initial=len(corpus.subjects) - len(missing),
+        file=sys.stderr,
+    )
+    with bar:
+        if workers == 1:
+            for subject in missing:
+                _write_part(corpus, folder, subject)
+                bar.update()
+            return
+        with _single_threaded_children(), _pool(min(workers, max(len(missing), 1))) as pool:
+            pending: set[Future[int]] = {
+                pool.submit(_write_part, corpus, folder, subject) for subject in missing
+            }
+            while pending:
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                for future in done:
+                    if error := future.exception():
+                        pool.shutdown(wait=False, cancel_futures=True)
+                        raise error
+                    bar.update()
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    # Spawned, not forked: the parent has threads (progress bar, BLAS) that a fork would break.
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+
+
+def _start_worker() -> None:
+    cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A killed parent does not close the pool's queue: without this its workers would wait forever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+@contextlib.contextmanager
+def _single_threaded_children() -> Iterator[None]:
+    """Numerical libraries read these variables when a new process loads them."""
+    before = {name: os.environ.get(name) for name in _THREAD_LIMITS}
+    os.environ.update(dict.fromkeys(_THREAD_LIMITS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _assemble(corpus: Corpus, folder: Path, parts_folder: Path) -> Path:
+    """Shards and manifest from all parts; returns the finished data set's folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+    def parts() -> Iterator[Part]:
+        for subject in range(len(corpus.subjects)):
+            yield _read_part(_part_path(parts_folder, subject))
+
+    tfds.disable_progress_bar()
+    with contextlib.redirect_stdout(io.StringIO()):  # it announces the temporary folder
+        builder = corpus.builder(folder, parts)
+        builder.download_and_prepare()
+    source = builder.as_data_source(split=records.SPLIT, decoders={"image": tfds.decode.SkipDecoding()})
+    facts = records.summarize(source, corpus.manifest["aus"], corpus.manifest["label_rule"], corpus.subjects)
+    manifest = {"corpus": corpus.name, **corpus.manifest, **facts, "request": dict(corpus.request)}
+    data_set = folder / corpus.name
+    _write_whole(data_set / records.MANIFEST, json.dumps(manifest).encode())
+    return data_set
