@@ -17,7 +17,7 @@ def make_backdrop(rng: np.random.Generator, size: int) -> Floats:
     kind = rng.integers(3)
     if kind > 0:
         cells = rng.integers(3, 9, 2)
-        patches = rng.normal(0, 1, (*cells, 3)).astype(np.float32)
+        patches: Floats = rng.normal(0, 1, (*cells, 3)).astype(np.float32)
         smooth = cv2.INTER_CUBIC if kind == 1 else cv2.INTER_NEAREST
         patches = cv2.resize(patches, (size, size), interpolation=smooth)
         wall *= 1 + 0.18 * cv2.GaussianBlur(patches, (0, 0), size / 60)

@@ -97,9 +97,9 @@ class _Noise:
         along = width if along is None else along
         step = max(1, int(min(width, along) / 3))  # coarse noise is drawn coarsely
         height, length = (side // step + 2 for side in self._shape)
-        draw = self._rng.standard_normal((height, length), np.float32)
+        draw: Floats = self._rng.standard_normal((height, length), np.float32)
         draw = cv2.GaussianBlur(draw, (0, 0), sigmaX=width / step, sigmaY=along / step)
-        draw /= draw.std()
+        draw = draw / draw.std()
         if step > 1:
             draw = cv2.resize(draw, self._shape[::-1], interpolation=cv2.INTER_CUBIC)
         return draw[: self._shape[0], : self._shape[1]]
@@ -156,7 +156,7 @@ def _complexion(rng: np.random.Generator, noise: _Noise, p: Texels, place: _Plac
     light *= 1 - 0.14 * place.under_eye * (0.6 + 0.9 * traits.age)
     light *= 1 - 0.20 * place.lid_crease
     if rng.random() < 0.35:
-        freckles = (rng.random(p.shape, np.float32) < 0.004).astype(np.float32)
+        freckles: Floats = (rng.random(p.shape, np.float32) < 0.004).astype(np.float32)
         freckles = cv2.GaussianBlur(freckles, (0, 0), 1.2)
         light *= 1 - 0.25 * freckles / freckles.max() * spot(p.across, p.y, (25, -20), (28, 16))
     for _ in range(rng.integers(0, _MOST_MOLES + 1)):

@@ -102,7 +102,7 @@ def _upper_face(rng: np.random.Generator, place: Texels) -> dict[str, Floats]:
     return {
         "forehead_middle": forehead * smoothstep(34, 14, ax) * on_forehead,
         "forehead_sides": forehead * smoothstep(14, 36, ax) * smoothstep(66, 50, ax) * on_forehead,
-        "glabella": 2.2 * glabella,
+        "glabella": 3.0 * glabella,
         "nose_root": 1.1 * root + 1.2 * sides,
     }
 
@@ -126,9 +126,9 @@ def _middle_face(place: Texels) -> dict[str, Floats]:
 
 def _lower_face(rng: np.random.Generator, place: Texels) -> dict[str, Floats]:
     x, ax, y = place.x, place.across, place.y
-    pebbles = rng.standard_normal(place.shape, np.float32)
+    pebbles: Floats = rng.standard_normal(place.shape, np.float32)
     pebbles = cv2.GaussianBlur(pebbles, (0, 0), 0.8 * WRINKLE_SCALE)
-    pebbles /= pebbles.std()
+    pebbles = pebbles / pebbles.std()
     below = -2 * gaussian(y + 82 - 0.010 * x**2, 1.8) * smoothstep(20, 10, ax)
     marionette = gaussian(ax - (27 + 0.12 * (LIP_LINE - y)), 1.5)
     below -= 1.2 * marionette * smoothstep(-66, -70, y) * smoothstep(-90, -80, y)

@@ -16,7 +16,6 @@ from jaxau.morphable.grid import (
     AZIMUTH,
     LIP_LINE,
     Floats,
-    gaussian,
     smoothstep,
     spot,
 )
@@ -29,9 +28,11 @@ from jaxau.morphable.head import (
     REFERENCE_X,
     REFERENCE_Y,
     bump,
+    thicker_lip,
 )
 
 NEUTRAL_OPENING = (5.7, 5.3)  # mm by which the upper lid stands above, the lower below, the eye line
+LID_REACH = (19.0, 13.0)  # mm of skin above / below the eye line that follows a lid
 JAW_HINGE = (-20.0, 8.0)  # (y, z) mm of the axis about which the jaw turns
 JAW_DROP = {26: 10.0, 27: 21.0}  # degrees at weight 1
 
@@ -49,13 +50,13 @@ BUMPS: dict[int, tuple[Bump, ...]] = {
         ((36, 9), (9, 5), (0, 1.5, 0)),
     ),
     4: (
-        ((13, 21), (13, 10), (-5.5, -7.0, 2.2)),
-        ((36, 20), (13, 9), (-2.5, -5.0, 0.5)),
-        ((18, 8), (9, 5), (0, -2.5, 0.5)),
+        ((13, 22), (13, 13), (-5.5, -7.0, 2.2)),
+        ((36, 21), (13, 13), (-2.5, -4.0, 0.5)),
+        ((18, 8), (9, 6), (0, -1.5, 0.5)),
     ),
     6: (
         ((40, -24), (14, 11), (0, 6.5, 4)),
-        ((34, -12), (14, 7), (0, 4, 1.5)),
+        ((34, -12), (14, 9), (0, 4, 1.5)),
         ((55, -2), (8, 9), (-3.5, 1, 1)),
         ((48, 16), (9, 7), (-1, -2.5, 0)),
     ),
@@ -103,7 +104,7 @@ BUMPS: dict[int, tuple[Bump, ...]] = {
     ),
     23: (((0, -66), (16, 9), (0, 0, 1)),),
     24: (
-        ((0, -66), (22, 7), (0, 0, -4.1)),
+        ((0, -66), (22, 9), (0, 0, -4.1)),
         ((0, -54), (17, 5), (0, 0, 1.9)),
         ((0, -81), (16, 5), (0, 0, 2.4)),
     ),
@@ -121,7 +122,7 @@ UPPER_LIP: dict[int, Bump] = {
 }
 LOWER_LIP: dict[int, Bump] = {16: ((8, -73), (14, 8), (0, -7, 2))}
 LIPS_APART = {25: (2.0, 4.0), 27: (1.5, 0.0)}  # mm, upper lip up / lower lip down at the middle
-VERMILION = {23: 3.2, 24: 5.0}  # mm by which each lip's red margin gets thinner
+VERMILION = {23: 3.3, 24: 4.1}  # mm by which each lip's red margin gets thinner
 NARROWER = {  # share of x taken away around (height), (width x, y)
     18: (0.42, -66.0, (26.0, 15.0)),
     23: (0.13, -66.0, (22.0, 11.0)),
@@ -142,16 +143,21 @@ def _upwards(y: Floats) -> Floats:
     return np.stack([np.zeros_like(y), y, np.zeros_like(y)], -1)
 
 
+def lid_fade(distance: Floats, reach: float) -> Floats:
+    """How far skin at a distance (mm) from the lid margin follows it: linear, the least folding."""
+    return np.clip(1 - distance / reach, 0, 1)
+
+
 def _eye_opening() -> Opening:
-    """The almond of the fissure; skin near the lid follows within 13 mm above and 11 mm below."""
+    """The almond of the fissure, and the skin that a lid gathers."""
     t = np.clip((ACROSS - EYE_INNER) / (EYE_OUTER - EYE_INNER), 0, 1)
     arch = 4 * t * (1 - t)
     upper = arch**0.62 * (1 + 0.18 * (0.45 - t))
     lower = arch**0.75 * (1 - 0.25 * (0.5 - t))
     above = ABOVE_EYE_SLIT[:, None]
     return Opening(
-        upper=_upwards(upper * above * (1 - smoothstep(0, 13, REFERENCE_Y))),
-        lower=_upwards(-lower * ~above * (1 - smoothstep(0, -11, REFERENCE_Y))),
+        upper=_upwards(upper * above * lid_fade(REFERENCE_Y, LID_REACH[0])),
+        lower=_upwards(-lower * ~above * lid_fade(-REFERENCE_Y, LID_REACH[1])),
     )
 
 
@@ -183,7 +189,7 @@ def _jaw_share() -> Floats:
     lower = (1 - corner) * (1 - outside) + np.maximum(cheek, 0.5) * outside
     share = np.where(above, upper, lower)
     front = smoothstep(112, 70, np.abs(AZIMUTH))[None]
-    return share * front * smoothstep(-175, -128, REFERENCE_Y)
+    return share * front * smoothstep(-170, -108, REFERENCE_Y)
 
 
 def turn_jaw(points: Floats, degrees: float) -> Floats:
@@ -207,15 +213,6 @@ def _lip_bump(item: Bump, rows: Floats) -> Floats:
     return bump(*item) * (inside * rows)[..., None]
 
 
-def _thinner(amount: float) -> Floats:
-    """Red margins drawn in towards the lip line; nothing moves on the lip line itself."""
-    across = np.clip(1 - (ACROSS / 29) ** 2, 0, 1) ** 0.5
-    off_line = smoothstep(0, 4, np.abs(REFERENCE_Y - LIP_LINE))
-    upper = -gaussian(REFERENCE_Y + 58, 4) * ABOVE_LIP_SLIT[:, None]
-    lower = gaussian(REFERENCE_Y + 75.5, 4.5) * ~ABOVE_LIP_SLIT[:, None]
-    return _upwards(amount * across * off_line * (upper + lower))
-
-
 def _action_field(au: int) -> Floats:
     field = np.zeros_like(MEAN_HEAD)
     for item in BUMPS.get(au, ()):
@@ -231,7 +228,7 @@ def _action_field(au: int) -> Floats:
         field += parted
         field[..., 2] += 0.3 * np.abs(parted[..., 1])
     if au in VERMILION:
-        field += _thinner(VERMILION[au])
+        field -= VERMILION[au] * (thicker_lip(upper=True) + thicker_lip(upper=False))
     if au in NARROWER:
         share, height, width = NARROWER[au]
         field[..., 0] -= share * REFERENCE_X * spot(ACROSS, REFERENCE_Y, (0, height), width)

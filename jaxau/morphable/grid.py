@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.floating[Any]]
-Ints = npt.NDArray[np.integer[Any]]
-Bools = npt.NDArray[np.bool_]
+# Named for the reader; a checker sees any array, because OpenCV's stubs do not tell these apart.
+Floats = npt.NDArray[Any]
+Ints = npt.NDArray[Any]
+Bools = npt.NDArray[Any]
 
 EYE_LINE, LIP_LINE = 0.0, -66.0  # mm: height of the doubled rows
 

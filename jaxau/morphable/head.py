@@ -8,6 +8,7 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 from jaxau.morphable.grid import (
+    ABOVE_LIP_SLIT,
     AZIMUTH,
     LIP_LINE,
     ROW_HEIGHT,
@@ -30,8 +31,8 @@ _FRONT_DEPTH = (
 )  # fmt: skip
 _HALF_WIDTH = (
     (120, 3), (116, 26), (108, 45), (95, 60), (80, 69.5), (60, 75), (35, 76.5), (10, 75),
-    (-15, 72.5), (-40, 69.5), (-60, 67.5), (-75, 65.5), (-90, 63), (-102, 60.5), (-112, 58.5),
-    (-118, 55), (-125, 51), (-165, 52),
+    (-15, 72.5), (-40, 69.5), (-60, 67.5), (-75, 67), (-90, 65.5), (-102, 63.5), (-112, 62),
+    (-118, 58), (-125, 53), (-165, 54),
 )  # fmt: skip
 _HALF_DEPTH = (
     (120, 5), (110, 45), (90, 75), (60, 88), (0, 88), (-60, 84), (-90, 78), (-112, 72), (-120, 66),
@@ -39,8 +40,8 @@ _HALF_DEPTH = (
 )  # fmt: skip
 # How far a row climbs from the middle of the face to the ear: the jaw line is one row.
 _LIFT = (
-    (120, 0), (-10, 0), (-30, 2), (-50, 9), (-66, 18), (-88, 36), (-112, 57), (-119, 56),
-    (-140, 34), (-165, 12),
+    (120, 0), (-10, 0), (-30, 2), (-50, 8), (-66, 17), (-88, 33), (-112, 49), (-119, 49),
+    (-140, 32), (-165, 12),
 )  # fmt: skip
 _NOSE_DEPTH = (
     (20, 0), (12, 0.3), (6, 1.0), (0, 3.6), (-10, 8.3), (-20, 12.6), (-30, 16.6), (-36, 19.0),
@@ -82,7 +83,8 @@ def _features(x: Floats, y: Floats) -> Floats:
     depth = 3.0 * spot(ax, y, (24, 20), (15, 6.5)) + spot(ax, y, (0, 20), (9, 7))  # brow ridge
     depth -= 7.5 * spot(ax, y, (31, 0), (14, 10)) + 3.5 * spot(ax, y, (17, -2), (6, 8))  # sockets
 
-    nose_width = np.interp(y, *zip(*_NOSE_HALF_WIDTH, strict=True))
+    nose_heights, nose_widths = np.array(_NOSE_HALF_WIDTH).T
+    nose_width = np.interp(y, nose_heights, nose_widths)
     depth += _profile(_NOSE_DEPTH, np.clip(y, -56, 20)) * np.exp(-0.5 * (ax / nose_width) ** 2.3)
     depth += 9.0 * spot(ax, y, (13, -40.5), (4.2, 4.8))  # wings of the nose, and their grooves
     depth -= 2.4 * spot(ax, y, (21, -40), (4.5, 7)) + 1.2 * spot(ax, y, (10.5, -34), (2.2, 4))
@@ -117,8 +119,23 @@ MEAN_HEAD, REFERENCE_X, REFERENCE_Y = _mean_head()
 across and along the face in which identity, expression, wrinkles and skin are described."""
 
 ACROSS = np.abs(REFERENCE_X)
-SIDE = np.tanh(REFERENCE_X / 3)  # -1 the subject's right, +1 his left, smooth over the middle
+SIDE = np.tanh(REFERENCE_X / 7)  # -1 the subject's right, +1 his left, smooth over the middle
 FRONT = np.repeat(smoothstep(105, 62, np.abs(AZIMUTH))[None], len(ROW_HEIGHT), 0)
+
+
+def thicker_lip(upper: bool) -> Floats:
+    """Upward field (ROWS, COLUMNS, 3) that thickens one lip by 1 mm at its middle.
+
+    It grows evenly from the lip line, where nothing moves, to the border of the red margin and
+    fades over 14 mm of skin: an even stretch folds the mesh least.
+    """
+    sign, border = (1, vermilion_upper) if upper else (-1, vermilion_lower)
+    margin = sign * (border(REFERENCE_X) - LIP_LINE)
+    side = ABOVE_LIP_SLIT[:, None] if upper else ~ABOVE_LIP_SLIT[:, None]
+    distance = np.where(side, sign * (REFERENCE_Y - LIP_LINE), 0)
+    fading = margin * np.clip(1 - (distance - margin) / 14, 0, 1)
+    height = np.minimum(distance, fading) / margin.max()
+    return np.stack([np.zeros_like(height), sign * height, np.zeros_like(height)], -1)
 
 
 def bump(

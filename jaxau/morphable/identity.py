@@ -12,14 +12,13 @@ import numpy as np
 
 from jaxau.morphable.expression import EYE_OPENING
 from jaxau.morphable.grid import (
-    ABOVE_LIP_SLIT,
     LIP_LINE,
     Floats,
     gaussian,
     smoothstep,
     spot,
 )
-from jaxau.morphable.head import ACROSS, MEAN_HEAD, REFERENCE_X, REFERENCE_Y, SIDE, bump
+from jaxau.morphable.head import ACROSS, MEAN_HEAD, REFERENCE_X, REFERENCE_Y, SIDE, bump, thicker_lip
 
 MODES = (
     "face_width", "lower_face_length", "jaw_width", "chin", "nose_length", "nose_width",
@@ -57,8 +56,6 @@ def identity_basis() -> IdentityBasis:
     """The modes of ``MODES`` as arrays; computed once per process."""
     x, y, ax = REFERENCE_X, REFERENCE_Y, ACROSS
     lip = np.clip(1 - (ax / 28) ** 2, 0, 1) ** 0.5
-    off_lip_line = smoothstep(0, 5, np.abs(y - LIP_LINE))
-    upper, lower = ABOVE_LIP_SLIT[:, None], ~ABOVE_LIP_SLIT[:, None]
     longer = smoothstep(-30, -115, y) * smoothstep(-190, -120, y)
     modes = {
         "face_width": _field(x=0.055 * MEAN_HEAD[..., 0]),
@@ -75,14 +72,8 @@ def identity_basis() -> IdentityBasis:
         "brow_height": bump((28, 23), (24, 9), (0, 2.6, 0)),
         "brow_ridge": bump((24, 18), (18, 8), (0, -0.5, 2.8)),
         "mouth_width": _field(x=0.085 * x * spot(ax, y, (0, LIP_LINE), (32, 13))),
-        "upper_lip": _field(
-            y=1.6 * off_lip_line * lip * upper * gaussian(y + 58, 4.5),
-            z=lip * gaussian(y + 62, 4),
-        ),
-        "lower_lip": _field(
-            y=-1.9 * off_lip_line * lip * lower * gaussian(y + 76, 4.5),
-            z=1.2 * lip * gaussian(y + 72, 4.5),
-        ),
+        "upper_lip": 1.1 * thicker_lip(upper=True) + _field(z=lip * gaussian(y + 62, 4)),
+        "lower_lip": 1.6 * thicker_lip(upper=False) + _field(z=1.2 * lip * gaussian(y + 72, 4.5)),
         "cheekbones": bump((46, -18), (15, 12), (1.5, 0, 2.6)),
         "fullness": bump((46, -52), (17, 20), (3.0, 0, 3.4)),
         "forehead_height": _field(y=6 * smoothstep(25, 118, y), z=2 * smoothstep(25, 70, y)),

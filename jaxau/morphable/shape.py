@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from jaxau.facs import SYNTHETIC_AUS
-from jaxau.morphable.expression import NEUTRAL, expression_basis
+from jaxau.morphable.expression import LID_REACH, NEUTRAL, expression_basis, lid_fade
 from jaxau.morphable.grid import (
     EYE_LOWER,
     EYE_UPPER,
@@ -31,7 +31,7 @@ SHUT_MUSCLE_SHARE = 0.25  # share of a person's eye opening that AU6 and AU7 can
 _CLOSING = SYNTHETIC_AUS.index(43)
 _UPPER_LID_SHARE = 0.7  # of a correction of the aperture; the lower lid takes the rest
 
-_ABOVE_EYE = slice(EYE_UPPER - 9, EYE_UPPER + 1)
+_ABOVE_EYE = slice(EYE_UPPER - 13, EYE_UPPER + 1)
 _BELOW_EYE = slice(EYE_LOWER, EYE_LOWER + 9)
 _AROUND_EYE = slice(EYE_UPPER - 9, EYE_LOWER + 9)
 _ABOVE_LIPS = slice(LIP_UPPER - 8, LIP_UPPER + 1)
@@ -44,7 +44,8 @@ def _fade(rows: slice, line: float, reach: float) -> Floats:
     return (1 - smoothstep(0, reach, distance)).astype(np.float32)[:, None]
 
 
-_FADE_ABOVE_EYE, _FADE_BELOW_EYE = _fade(_ABOVE_EYE, 0.0, 13), _fade(_BELOW_EYE, 0.0, 11)
+_FADE_ABOVE_EYE = lid_fade(ROW_HEIGHT[_ABOVE_EYE], LID_REACH[0]).astype(np.float32)[:, None]
+_FADE_BELOW_EYE = lid_fade(-ROW_HEIGHT[_BELOW_EYE], LID_REACH[1]).astype(np.float32)[:, None]
 _FADE_ABOVE_LIPS, _FADE_BELOW_LIPS = _fade(_ABOVE_LIPS, LIP_LINE, 12), _fade(_BELOW_LIPS, LIP_LINE, 12)
 _ONE_SIDED = np.tanh(REFERENCE_X / 15).astype(np.float32)
 _EYE_COLUMNS = (slice(MIDDLE - 40, MIDDLE - 2), slice(MIDDLE + 3, MIDDLE + 41))
