@@ -1,12 +1,15 @@
-"""A network of a few lines, so that tests of prediction need no training."""
+"""What several tests of prediction use: pictures, landmark files, and a network of a few lines."""
 
+from pathlib import Path
 from typing import Any
 
+import cv2
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
 from jaxau.checkpoint import Model
+from jaxau.faces.align import align, to_network_input
 
 AUS = (1, 12, 25)
 
@@ -52,3 +55,38 @@ def fake_model(clip_length: int = 0, side: int = 32, resize_to: int = 36) -> Mod
         "config": {"stages": {stage: {"augment": {"resize_to": resize_to}}}},
     }
     return Model(Tiny(temporal=clip_length > 0), variables, info)
+
+
+FACE = np.array([[24, 20], [40, 20], [32, 28], [26, 36], [38, 36]], float)
+
+
+def picture(seed: int, height: int = 60, width: int = 64) -> np.ndarray:
+    small = np.random.default_rng(seed).integers(0, 255, (6, 6, 3), np.uint8)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def landmark_rows(name: str, frames: list[int], face_ids: tuple[int, ...] = (0,)) -> list[str]:
+    """FACE, a little elsewhere in each frame and for each face."""
+    lines = []
+    for frame in frames:
+        for face_id in face_ids:
+            points = FACE + (frame % 7, 3 * face_id)
+            lines.append(",".join(map(str, [name, frame, face_id, *points[:, 0], *points[:, 1]])))
+    return lines
+
+
+def write_landmarks(path: Path, *groups: list[str]) -> Path:
+    header = "video,frame,face_id," + ",".join(f"{c}_{i}" for c in "xy" for i in range(5))
+    path.write_text("\n".join([header, *sum(groups, [])]) + "\n")
+    return path
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def expected_logits(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """What the fake network says about a face, in NumPy."""
+    crop = to_network_input(align(image, landmarks, "jaa256")[0], 32, 36)
+    features = (crop / 255 - 0.5).reshape(4, 8, 4, 8, 3).mean((1, 3)).ravel()
+    return features @ fake_model().variables["params"]["head"]["kernel"]

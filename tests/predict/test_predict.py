@@ -1,0 +1,153 @@
+import numpy as np
+import pytest
+from prediction_kit import AUS, FACE, expected_logits, fake_model, picture, sigmoid
+
+from jaxau.faces.detect import YuNet
+from jaxau.faces.landmark_file import LandmarkRow
+from jaxau.faces.video import Frame, read_image
+from jaxau.predict import FrameFaces, Predictor, faces_of_landmarks, in_background
+
+
+def test_numbers_are_the_networks(tmp_path):
+    predictor = Predictor(fake_model())
+    images = [picture(i) for i in range(5)]
+    table = predictor(images, landmarks=np.stack([FACE + i for i in range(5)]))
+    expected = np.stack([sigmoid(expected_logits(im, FACE + i)) for i, im in enumerate(images)])
+    got = table[[f"AU{au:02d}_p" for au in AUS]].to_numpy()
+    np.testing.assert_allclose(got, expected, atol=2e-6)
+    occurs = table[[f"AU{au:02d}_c" for au in AUS]].to_numpy()
+    np.testing.assert_array_equal(occurs, expected >= [0.5, 0.4, 0.6])
+    assert occurs.any() and not occurs.all()
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+def test_windows_of_a_track(batch_size):
+    """Frame t of a window adds up its frames 0..t (the fake network is a cumulative sum): windows
+    are cut every 4 frames and at the gap, and neither padding nor batch size changes a number."""
+    predictor = Predictor(fake_model(clip_length=4), batch_size=batch_size)
+    images = [picture(i) for i in range(13)]
+    landmarks = np.stack([FACE] * 13)
+    landmarks[6] = np.nan
+    table = predictor(images, landmarks)
+    logits = [expected_logits(image, FACE) for image in images]
+    windows = [[0, 1, 2, 3], [4, 5], [7, 8, 9, 10], [11, 12]]
+    for window in windows:
+        for i, frame in enumerate(window):
+            expected = sigmoid(sum(logits[j] for j in window[: i + 1]))
+            row = table.iloc[frame]
+            np.testing.assert_allclose(
+                [row[f"AU{au:02d}_p"] for au in AUS], expected, atol=1e-5, err_msg=f"frame {frame}"
+            )
+    assert table.success.tolist() == [1] * 6 + [0] + [1] * 6
+    assert table.reason[6] == "bad_landmarks" and np.isnan(table.AU01_p[6])
+
+
+def test_each_face_has_windows_of_its_own():
+    predictor = Predictor(fake_model(clip_length=3), batch_size=2)
+
+    def frames():
+        for i in range(7):
+            image, faces = picture(i), faces_of_landmarks([])
+            if i != 3:
+                faces = faces_of_landmarks([LandmarkRow(0, FACE, None)])
+            faces += faces_of_landmarks([LandmarkRow(1, FACE + 5, None)])
+            yield predictor.prepare(Frame(i, i / 25, image), faces)
+
+    done = list(predictor.stream(frames()))
+    other = [sigmoid(sum(expected_logits(picture(j), FACE + 5) for j in w)) for w in ([3], [3, 4])]
+    np.testing.assert_allclose(done[3].faces[1].probability, other[0], atol=1e-5)
+    np.testing.assert_allclose(done[4].faces[1].probability, other[1], atol=1e-5)
+    alone = sigmoid(expected_logits(picture(4), FACE))
+    np.testing.assert_allclose(done[4].faces[0].probability, alone, atol=1e-5)
+    assert [frame.index for frame in done] == list(range(7))
+
+
+def test_a_new_file_begins_a_new_window():
+    predictor = Predictor(fake_model(clip_length=4))
+
+    def items():
+        for file in range(2):
+            faces = faces_of_landmarks([LandmarkRow(0, FACE, None)])
+            yield predictor.prepare(Frame(0, 0.0, picture(0)), faces)
+            yield f"end {file}"
+
+    first, _, second, end = predictor.stream(items())
+    assert end == "end 1"
+    np.testing.assert_array_equal(first.faces[0].probability, second.faces[0].probability)
+
+
+def test_nothing_is_recompiled_for_the_last_batch():
+    predictor = Predictor(fake_model(), batch_size=4)
+    for count in (9, 1, 4):
+        predictor([picture(i) for i in range(count)], np.stack([FACE] * count))
+    assert predictor._probabilities._cache_size() == 1
+
+
+def test_frames_do_not_wait_forever_for_a_full_batch():
+    """One face, then an endless scene without: its row must come out, and memory stay small."""
+    predictor = Predictor(fake_model(), batch_size=8)
+    read = 0
+
+    def frames():
+        nonlocal read
+        faces = faces_of_landmarks([LandmarkRow(0, FACE, None)])
+        yield predictor.prepare(Frame(0, 0.0, picture(0)), faces)
+        while True:
+            read += 1
+            yield FrameFaces(read, 0.0, faces_of_landmarks([]), 64)
+
+    first = next(predictor.stream(frames()))
+    assert first.index == 0 and first.is_done() and read < 1000
+
+
+def test_api_errors():
+    predictor = Predictor(fake_model())
+    with pytest.raises(ValueError, match="2 landmarks for 3 frames: give one set"):
+        predictor([picture(0)] * 3, np.stack([FACE] * 2))
+    with pytest.raises(ValueError, match="no landmarks and no detector"):
+        predictor([picture(0)])
+    with pytest.raises(ValueError, match="batch_size 0: must be at least 1"):
+        Predictor(fake_model(), batch_size=0)
+    model = fake_model()
+    model.info["alignment"] = "wide"
+    with pytest.raises(ValueError, match="'wide': not one of"):
+        Predictor(model)
+    model = fake_model()
+    model.variables["params"]["head"]["bias"][1] = np.nan
+    with pytest.raises(ValueError, match="must be finite; the checkpoint is damaged"):
+        Predictor(model)([picture(0)], [FACE])
+
+
+def test_background_hands_over_items_and_errors():
+    def numbers():
+        yield from range(5)
+        raise KeyError("broken")
+
+    got = []
+    with pytest.raises(KeyError, match="broken"):
+        for number in in_background(numbers(), 2):
+            got.append(number)
+    assert got == [0, 1, 2, 3, 4]
+    closed = []
+
+    def endless():
+        try:
+            while True:
+                yield 0
+        finally:
+            closed.append(True)
+
+    stream = in_background(endless(), 2)
+    next(stream)
+    stream.close()
+    assert closed == [True]
+
+
+def test_detection_aligns_as_training_does(shared):
+    """The row of a picture is what the network says about the crop of the one alignment function."""
+    yunet = YuNet(shared / "weights" / "yunet_n_640_640.onnx")
+    image = read_image(shared / "media" / "single_face.jpg")
+    table = Predictor(fake_model(), yunet)([image])
+    (face,) = yunet.detect(image)
+    expected = sigmoid(expected_logits(image, face.landmarks))
+    np.testing.assert_allclose([table.AU01_p[0], table.AU12_p[0]], expected[:2], atol=2e-6)
