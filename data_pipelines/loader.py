@@ -104,12 +104,11 @@ class _ListedPlans:
 
 
 class _Load:
-    """Plan -> example: read, decode, augment, and attach labels and AU centres."""
+    """Plan -> example: read, decode, augment, and attach labels."""
 
     def __init__(self, records: Records, config: Config, stage: str):
         data, manifest = config.data, records.manifest
         self._records = records
-        self._aus = data.aus
         self._columns = np.array([manifest["aus"].index(au) for au in data.aus])
         self._min_intensity = float(manifest["label_rule"]["min_intensity"])
         self._image_size = data.image_size
@@ -129,7 +128,6 @@ class _Load:
         else:
             rng = np.random.default_rng([*self._seed, plan.index])
             images, landmarks = transforms.augment(images, landmarks, self._options, self._image_size, rng)
-        centers, centers_mask = self._au_centers(landmarks)
         intensity = np.stack([frame.intensity for frame in frames])[:, self._columns]
         coded = np.isfinite(intensity)
         t = len(frames)
@@ -139,8 +137,6 @@ class _Load:
             "au_mask": coded,
             "intensity": np.where(coded, intensity, 0).astype(np.float32),
             "landmarks": landmarks,
-            "au_centers": centers,
-            "au_centers_mask": centers_mask,
             "subject": np.array([frame.subject for frame in frames], np.int32),
             "video": np.array([frame.video for frame in frames], np.int32),
             "frame": np.array([frame.frame for frame in frames], np.int32),
@@ -150,14 +146,20 @@ class _Load:
         }
         return example if self._clip else {key: value[0] for key, value in example.items()}
 
-    def _au_centers(self, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(t, k, 2, 2) pixels and (t, k) mask, False (and 0) in a frame without landmarks."""
-        t, k = len(landmarks), len(self._aus)
-        centers, mask = np.zeros((t, k, 2, 2), np.float32), np.zeros((t, k), bool)
-        present = np.isfinite(landmarks).all((1, 2))
-        if present.any():
-            centers[present], mask[present] = au_centers(landmarks[present], self._aus)
-        return centers, mask
+
+class _AddCenters:
+    """Batch -> batch with AU centres; for all examples at once, since that is much quicker."""
+
+    def __init__(self, aus: tuple[int, ...]):
+        self._aus = aus
+
+    def __call__(self, batch: Batch) -> Batch:
+        landmarks, lead = batch["landmarks"], batch["mask"].shape
+        centers = np.zeros((*lead, len(self._aus), 2, 2), np.float32)
+        mask = np.zeros((*lead, len(self._aus)), bool)
+        present = np.isfinite(landmarks).all((-2, -1))
+        centers[present], mask[present] = au_centers(landmarks[present], self._aus)
+        return {**batch, "au_centers": centers, "au_centers_mask": mask}
 
 
 class Data:
@@ -251,6 +253,7 @@ class Data:
             plans[process::processes]
             .map(_Load(self._records, self._config, stage))
             .batch(batch_size // processes)
+            .map(_AddCenters(self._config.data.aus))
         )
         options = grain.ReadOptions(
             num_threads=self._threads, prefetch_buffer_size=_BATCHES_AHEAD if self._threads else 0

@@ -153,6 +153,19 @@ def test_killed_and_started_again_the_launcher_makes_the_same_data_set(tmp_path,
     assert files(folder) == few
 
 
+def test_an_error_in_a_worker_reaches_the_caller(tmp_path):
+    corpus = synthetic.corpus(FEW, "jaa256")
+    broken = dataclasses.replace(corpus, request={**corpus.request, "alignment": "wide"})
+    with pytest.raises(ValueError, match="alignment 'wide'"):
+        prepare(broken, tmp_path, workers=2)
+    assert not (tmp_path / "synthetic").exists()
+
+
+def test_an_unknown_alignment_is_refused_before_anything_is_drawn():
+    with pytest.raises(ValueError, match="alignment 'jaa2566': not one of"):
+        synthetic.corpus(FEW, "jaa2566")
+
+
 def test_protocols_as_json():
     done = subprocess.run(
         [sys.executable, "-m", "launch.prepare", "--protocols", "--json"],
