@@ -60,7 +60,7 @@ def f1_intervals(
       means: how many of the last rows are means, set apart by a line.
     """
     rows = len(labels)
-    figure = Figure(figsize=(WIDTH, 0.9 + 0.36 * rows), layout="constrained")
+    figure = Figure(figsize=(8.2, 0.9 + 0.36 * rows), layout="constrained")
     axes = figure.subplots()
     y = np.arange(rows, dtype=float)
     y[rows - means :] += 0.35
@@ -205,7 +205,7 @@ def attention_overlay(
                 fontweight="bold" if present else "normal",
                 labelpad=2,
             )
-    bar = figure.add_axes((0.62, 0.16 / figure.get_figheight(), 0.3, 0.09 / figure.get_figheight()))
+    bar = figure.add_axes((0.6, 0.16 / figure.get_figheight(), 0.3, 0.09 / figure.get_figheight()))
     scale = np.linspace(-1, 1, 256)[None]
     bar.imshow(_tint(np.full((1, 256, 3), 0.8), scale), aspect="auto", extent=(-1, 1, 0, 1))
     bar.set_axis_off()

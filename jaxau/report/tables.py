@@ -72,24 +72,24 @@ def stage_table(scores: Scores, stage: str) -> pd.DataFrame:
     """One stage as text: a row per AU and per mean, F1 at .5 and at honest thresholds side by side."""
     half, honest = scores["stages"][stage]["at_half"], scores["stages"][stage]["honest"]
     baselines = scores["baselines"]
+    rates = {"AUC": "auc", "accuracy": "accuracy", "base rate": "base_rate"}
     rows = []
     for index, row in enumerate(half["per_au"]):
         chosen = honest["per_au"][index]
         rows.append(
-            {"AU": au_name(row["au"]), "base rate": number(row["base_rate"])}
+            {"AU": au_name(row["au"]), "F1 at .5 [95 %]": interval(row)}
+            | {"honest F1 [95 %]": interval(chosen), "threshold": number(chosen["threshold"])}
             | {BASELINES.get(n, n): number(s["per_au"][index]["f1"]) for n, s in baselines.items()}
-            | {"F1 at .5 [95 %]": interval(row), "honest F1 [95 %]": interval(chosen)}
-            | {"threshold": number(chosen["threshold"]), "AUC": number(row["auc"])}
-            | {"accuracy": number(row["accuracy"])}
+            | {name: number(row[key]) for name, key in rates.items()}
         )
     for key in MEANS:
         if key in half:
             rows.append(
-                {"AU": mean_name(key, half[key]), "base rate": ""}
+                {"AU": mean_name(key, half[key]), "F1 at .5 [95 %]": interval(half[key])}
+                | {"honest F1 [95 %]": interval(honest[key]), "threshold": ""}
                 | {BASELINES.get(n, n): number(s[key]["f1"]) for n, s in baselines.items()}
-                | {"F1 at .5 [95 %]": interval(half[key]), "honest F1 [95 %]": interval(honest[key])}
-                | {"threshold": "", "AUC": number(half[key]["auc"])}
-                | {"accuracy": number(half[key]["accuracy"])}
+                | {"AUC": number(half[key]["auc"]), "accuracy": number(half[key]["accuracy"])}
+                | {"base rate": ""}
             )
     return pd.DataFrame(rows)
 
@@ -156,7 +156,7 @@ def latex(scores: Scores) -> str:
     tables = []
     for stage, numbers in scores["stages"].items():
         style = stage_table(scores, stage).style.hide(axis="index")
-        style = style.format(escape="latex").format_index(escape="latex", axis=1)
+        style = style.format_index(escape="latex", axis=1)
         caption = _latex_text(
             f"Stage {stage}, epoch {numbers['epoch']}; {provenance(scores).replace(' | ', '; ')}."
         )

@@ -4,6 +4,7 @@ import io
 
 import matplotlib
 import numpy as np
+import pytest
 from matplotlib.figure import Figure
 
 from jaxau.report import figures, html
@@ -72,6 +73,16 @@ def test_attention_is_orange_where_positive_blue_where_negative_and_clear_at_zer
     assert {"−0.80 away", "+0.80 towards"} <= texts(figure)
 
 
+def test_a_cell_of_the_map_lies_over_its_part_of_the_face():
+    attention = np.zeros((1, 4, 4, 1))
+    attention[0, 1, 2] = 1
+    black = np.zeros((1, 40, 40, 3), np.uint8)
+    figure = figures.attention_overlay(black, attention, [1], np.ones((1, 1)), np.ones((1, 1)))
+    weight = np.asarray(figure.axes[1].images[0].get_array())[..., 0]
+    y, x = (np.sum(np.indices(weight.shape)[axis] * weight) / weight.sum() for axis in (0, 1))
+    assert (y, x) == pytest.approx((14.5, 24.5), abs=0.1)  # pixels 10 to 19 and 20 to 29
+
+
 def test_timeline_draws_a_row_per_au_with_bands_where_the_truth_is_positive(examples):
     video = examples["video"]
     arrays = video["timestamp"], video["probability"], video["truth"], video["aus"], [0.4] * 12
@@ -80,8 +91,10 @@ def test_timeline_draws_a_row_per_au_with_bands_where_the_truth_is_positive(exam
     assert len(rows) == 12 and rows[6].get_ylabel() == "AU12  lip corner puller"
     np.testing.assert_allclose(rows[6].lines[1].get_ydata(), video["probability"][:, 6])
     assert set(rows[6].lines[0].get_ydata()) == {0.4}
-    runs = np.flatnonzero(np.diff(np.concatenate([[0], video["truth"][:, 6], [0]])) == 1)
-    assert len(rows[6].collections[0].get_paths()) == len(runs) > 0
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], video["truth"][:, 6], [0]])))
+    bands = [path.get_extents() for path in rows[6].collections[0].get_paths()]
+    expected = video["timestamp"][edges[0::2]], video["timestamp"][edges[1::2] - 1]
+    np.testing.assert_allclose([[band.x0, band.x1] for band in bands], np.transpose(expected), atol=0.021)
     assert sum(len(axes.images) for axes in figure.findobj(matplotlib.axes.Axes)) == 8
     bare = figures.timeline(*arrays[:2], None, *arrays[3:])
     assert len(bare.axes) == 12 and not bare.axes[6].collections

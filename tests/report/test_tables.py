@@ -50,6 +50,9 @@ def test_markdown_has_one_row_per_au_and_a_mean_row_in_each_table(run):
     au12 = next(row for row in half["per_au"] if row["au"] == 12)
     line = [line for line in lines if "AU12 lip corner puller" in line][1]
     assert tables.interval(au12) in line and tables.number(au12["auc"]) in line
+    for score in scores["baselines"].values():
+        f1 = next(row["f1"] for row in score["per_au"] if row["au"] == 12)
+        assert f"| {tables.number(f1)} |" in line
     assert text.count("(synthetic)") == 3
 
 
@@ -100,6 +103,11 @@ def test_the_bp4d_mean_gets_its_own_row(run):
     }
     assert list(tables.stage_table(wider, "frames")["AU"])[-2:] == ["mean of 12 AUs", "mean of BP4D's 12 AUs"]
     assert (tables.long_table(wider).au == "bp4d_mean").sum() == 4
+
+
+def test_an_f1_without_an_interval_has_no_brackets():
+    assert tables.interval({"f1": 0.5, "f1_low": None, "f1_high": None}) == ".500"
+    assert tables.interval({"f1": 0.5, "f1_low": 0.25, "f1_high": 1.0}) == ".500 [.250, 1.000]"
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.6124, ".612"), (1.0, "1.000"), (0.0, ".000"), (None, "–")])
