@@ -132,6 +132,7 @@ def _loss() -> dict[str, object]:
         "difficulty_decay": 0.9,
         "distribution_decay": 0.9,
         "difficulty_share": 0.5,
+        "recall_floor": 0.1,
         "roi_size": 0.25,
         "roi_bins": 2,
     }

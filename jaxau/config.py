@@ -139,7 +139,15 @@ class Config:
 
 def to_config_dict(config: Config) -> ml_collections.ConfigDict:
     """The form that ``ml_collections.config_flags`` can override from the command line."""
-    return ml_collections.ConfigDict(to_dict(config))
+    return _in_order(to_dict(config))
+
+
+def _in_order(values: Mapping[str, Any]) -> ml_collections.ConfigDict:
+    """Nested ``ConfigDict``s that keep the order of their keys, because stages run in that order."""
+    ordered = ml_collections.ConfigDict(sort_keys=False)
+    for name, value in values.items():
+        ordered[name] = _in_order(value) if isinstance(value, Mapping) else value
+    return ordered
 
 
 def to_dict(config: Config) -> dict[str, Any]:

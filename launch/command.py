@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 
-from absl import app, flags
+from absl import app, flags, logging
 
 
 def run(main: Callable[[], None]) -> None:
@@ -20,6 +20,8 @@ def run(main: Callable[[], None]) -> None:
         return rest
 
     def checked(_: list[str]) -> None:
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)  # libraries tell a page of details at INFO
         try:
             main()
         except ValueError as error:

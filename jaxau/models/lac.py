@@ -100,6 +100,10 @@ class LAC(nn.Module):
         }
 
 
+def _sum_to_size(weights: jax.Array) -> jax.Array:
+    return weights / weights.sum() * weights.size
+
+
 def _norm(x: jax.Array) -> jax.Array:
     """Euclidean length of the last axis, with a finite gradient at 0 (dead cells behind a ReLU)."""
     return jnp.sqrt((x * x).sum(-1) + 1e-12)
@@ -114,6 +118,7 @@ class LACLoss:
       localization, activation, consistency, lock, check: eta 1 to 5 of Eq. 17.
       difficulty_decay, distribution_decay: beta 1 and 2.
       difficulty_share: delta.
+      recall_floor: least recall that Eq. 13 divides by.
       roi_size: side of a region of interest as a share of the image side [choice: 56 of 224 px].
       roi_bins: cells of a pooled region along each axis [choice].
     """
@@ -127,6 +132,7 @@ class LACLoss:
     difficulty_decay: float = 0.9
     distribution_decay: float = 0.9
     difficulty_share: float = 0.5
+    recall_floor: float = 0.1
     roi_size: float = 0.25
     roi_bins: int = 2
 
@@ -140,17 +146,20 @@ class LACLoss:
     def end_epoch(self, state: LossState) -> LossState:
         """Fold the recall and the class distribution of the past epoch into the weights (Eqs. 13-15).
 
-        Recall and distribution below 0.01 count as 0.01; the weights are scaled to sum to k [choice].
+        Before they are averaged in, the reciprocals are scaled to sum to k like the weights they start from,
+        and a recall below ``recall_floor`` counts as that: as printed, one AU that is not detected yet gets
+        a hundred times the weight of the others, which then are not learned either [choice].
         """
         if self.classification != "dwa":
             return state
         recall = state["true_positives"] / jnp.maximum(state["positives"], 1)
         distribution = state["positives"] / jnp.maximum(state["coded"], 1)
         b1, b2 = self.difficulty_decay, self.distribution_decay
-        w_diff = b1 * state["difficulty"] + (1 - b1) / jnp.maximum(recall, 0.01)
-        w_dist = b2 * state["distribution"] + (1 - b2) / jnp.maximum(distribution, 0.01)
+        by_recall = _sum_to_size(1 / jnp.maximum(recall, self.recall_floor))
+        by_distribution = _sum_to_size(1 / jnp.maximum(distribution, 0.01))
+        w_diff = b1 * state["difficulty"] + (1 - b1) * by_recall
+        w_dist = b2 * state["distribution"] + (1 - b2) * by_distribution
         weights = self.difficulty_share * w_diff + (1 - self.difficulty_share) * w_dist
-        weights = weights / weights.sum() * weights.size
         zeros = jnp.zeros_like(weights)
         counts = {"true_positives": zeros, "positives": zeros, "coded": zeros}
         return {"weights": weights, "difficulty": w_diff, "distribution": w_dist, **counts}
@@ -211,9 +220,10 @@ def region_losses(
 ) -> dict[str, jax.Array]:
     """Localisation, activation and consistency losses (Eqs. 4, 5, 6) over RoIAlign regions.
 
-    The paper's sums are means here, and |F| is divided by its mean over the map: as printed, Eq. 4 has no
-    lower bound and its size depends on the number of regions [choice]. The sign of Eq. 6 is taken as a
-    misprint: with it, inconsistency would be rewarded [choice].
+    The paper's sums are means here, and |F| is divided by its maximum over the map: as printed, Eq. 4 has
+    no lower bound and its size depends on the number of regions; divided by the mean, it outweighs all other
+    terms [choice]. The sign of Eq. 6 is taken as a misprint: with it, inconsistency would be rewarded
+    [choice].
 
     Args:
       attention: (b, i, j, k) M.
@@ -233,7 +243,7 @@ def region_losses(
     columns = layers.roi_weights(low[..., 0] * width - 0.5, high[..., 0] * width - 0.5, width, roi_bins)
     rows = layers.roi_weights(low[..., 1] * height - 0.5, high[..., 1] * height - 0.5, height, roi_bins)
     # (b, k, 2 regions, bins, bins) values of |F| and of the AU's own map.
-    relative_norm = feature_norm / (feature_norm.mean((1, 2), keepdims=True) + 1e-6)
+    relative_norm = feature_norm / (feature_norm.max((1, 2), keepdims=True) + 1e-6)
     norm_in = jnp.einsum("bkrpi,bij,bkrqj->bkrpq", rows, relative_norm, columns)
     map_in = jnp.einsum("bkrpi,bijk,bkrqj->bkrpq", rows, attention, columns).mean((3, 4))  # (b, k, 2)
     positive, negative = mask & (labels > 0.5), mask & (labels <= 0.5)

@@ -113,14 +113,14 @@ def test_neighbors_are_the_other_regions():
 def test_region_losses_by_hand():
     """One AU, a 4 x 4 map, regions that are exactly its left and right upper quarters."""
     norm = np.ones((1, 4, 4))
-    norm[0, :2] = 3.0  # the mean is 2, so regions hold 1.5 of it
+    norm[0, :2], norm[0, 3, 3] = 3.0, 4.0  # the maximum is 4, so regions hold 3 / 4 of it
     attention = np.zeros((1, 4, 4, 1))
     attention[0, :2, :2], attention[0, :2, 2:] = 0.8, 0.4  # map mean (0.8 + 0.4) / 4 = 0.3
     centers = np.array([[[[0.25, 0.25], [0.75, 0.25]]]])
     arguments = (jnp.asarray(centers, jnp.float32), 0.25, 2)  # sampled well inside the quarters
     on, off, mask = jnp.ones((1, 1)), jnp.zeros((1, 1)), jnp.ones((1, 1), bool)
     terms = lac.region_losses(jnp.asarray(attention), jnp.asarray(norm), on, mask, *arguments)
-    np.testing.assert_allclose(terms["localization"], -1.5, rtol=1e-5)  # Eq. 4
+    np.testing.assert_allclose(terms["localization"], -0.75, rtol=1e-5)  # Eq. 4
     np.testing.assert_allclose(terms["activation"], -0.6, rtol=1e-5)  # Eq. 5, positive
     np.testing.assert_allclose(terms["consistency"], (0.5**2 + 0.1**2) / 2, rtol=1e-5)  # Eq. 6
     terms = lac.region_losses(jnp.asarray(attention), jnp.asarray(norm), off, mask, *arguments)
@@ -161,7 +161,7 @@ def test_region_losses_against_loops():
             if not mask[n, i]:
                 continue
             maps = [pooled(attention[n, :, :, i], c).mean() for c in centers[n, i]]
-            norms = [pooled(norm[n] / norm[n].mean(), c).mean() for c in centers[n, i]]
+            norms = [pooled(norm[n] / norm[n].max(), c).mean() for c in centers[n, i]]
             loc.append(np.mean(norms))
             (pos if labels[n, i] else neg).append(np.mean(maps))
             l2g.append(sum((m - attention[n, :, :, i].mean()) ** 2 for m in maps) / 2)
@@ -205,12 +205,13 @@ def test_dynamic_weights_by_hand():
     np.testing.assert_array_equal(state["true_positives"], [2, 0])
     np.testing.assert_array_equal(state["positives"], [2, 1])
     state = loss.end_epoch(state)
-    w_diff = 0.9 * start + 0.1 / np.array([1.0, 0.01])  # Eq. 13, recall 0 counts as .01
-    w_dist = 0.9 * start + 0.1 / np.array([0.5, 0.25])  # Eq. 14
+    # Recall 1 and 0 (counts as .1): reciprocals 1 and 10; rates 1/2 and 1/4: 2 and 4; both scaled to sum 2.
+    w_diff = 0.9 * start + 0.1 * np.array([1.0, 10.0]) / 11 * 2  # Eq. 13
+    w_dist = 0.9 * start + 0.1 * np.array([2.0, 4.0]) / 6 * 2  # Eq. 14
     w = 0.5 * w_diff + 0.5 * w_dist  # Eq. 15
     np.testing.assert_allclose(state["difficulty"], w_diff, rtol=1e-5)
     np.testing.assert_allclose(state["distribution"], w_dist, rtol=1e-5)
-    np.testing.assert_allclose(state["weights"], w / w.sum() * 2, rtol=1e-5)
+    np.testing.assert_allclose(state["weights"], w, rtol=1e-5)
     np.testing.assert_array_equal(state["positives"], [0, 0])
 
 

@@ -1,0 +1,162 @@
+"""From nothing to a trained, scored detector that has read a video, on synthetic faces.
+
+    python -m launch.demo --workdir=demo
+
+Writes synthetic subjects, trains a small LAC through both stages, scores held-out subjects, predicts an
+unseen synthetic video, and leaves one offline page. The same command again goes on where it was stopped.
+"""
+
+import contextlib
+import csv
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from absl import flags
+
+from configs import lac
+from data_pipelines.corpora import synthetic
+from data_pipelines.loader import make_data
+from data_pipelines.preparation import prepare
+from data_pipelines.synthetic import Person, SynthConfig, SynthFaces, render
+from jaxau import checkpoint, cli, evaluate, facs, train
+from jaxau.config import from_dict
+from jaxau.faces.video import write_video
+from jaxau.report import html, tables
+from launch import command
+
+_WORKDIR = flags.DEFINE_string("workdir", "demo", "Folder for data, run and page.")
+
+# 72 people, of whom 24 are tested; 8 frames a second, because expressions change slowly.
+CORPUS = SynthConfig(
+    tier="small", subjects=72, clips=6, frames=24, fps=8.0, size=128, nuisance=0.5, profile="balanced"
+)
+# Other people, seen by nobody before, at the frame rate and size of a video.
+VIDEO = SynthConfig(tier="small", subjects=1, clips=1, frames=150, fps=25.0, size=256, nuisance=0.5, seed=1)
+# BP4D's 12 AUs and a frame that shows each of them: what the contact sheet draws.
+_SHEET_AUS = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24, 25)
+
+
+def main() -> None:
+    """Run all phases, print the scores, and the path of the page last."""
+    workdir = Path(_WORKDIR.value)
+    data_dir, run_dir = workdir / "data", workdir / "run"
+    config = from_dict(lac.get_config("synthetic").to_dict())
+    corpus = config.data.corpus
+    seconds: dict[str, float] = {}
+    facts: dict[str, str] = {}
+
+    with _phase("synthetic subjects", seconds):
+        prepare(synthetic.corpus(CORPUS, config.data.alignment), data_dir)
+    with _phase("training", seconds):
+        speed = train.run(config, partial(make_data, data_dir=data_dir), run_dir)
+    for stage, measured in speed.items():
+        facts[f"Training speed, {stage}"] = f"{measured['frames_per_second']:.0f} frames/s"
+    with _phase("evaluation", seconds):
+        folder = evaluate.run(run_dir, partial(make_data, data_dir=data_dir))
+        scores = evaluate.read_scores(folder)
+        tables.write_tables(scores, folder)
+    with _phase("unseen video", seconds):
+        video, landmarks = _write_video(workdir / "video")
+        arguments = [
+            "predict",
+            str(video),
+            "--checkpoint",
+            str(run_dir),
+            "--out",
+            str(workdir / "prediction"),
+        ]
+        arguments += ["--landmarks", str(landmarks)]
+        print("$ jaxau " + " ".join(arguments))
+        if status := cli.main(arguments):
+            raise SystemExit(status)
+    with _phase("page", seconds):
+        examples: html.Examples = {
+            "localisation": _localisation(run_dir, data_dir),
+            "video": _predicted_video(workdir / "prediction" / "unseen_synthetic.csv", config.data.aus),
+            "contact_sheet": _contact_sheet(),
+            "wall_time": seconds,
+            "facts": facts,
+        }
+        page = html.write_run_page(run_dir, corpus, examples, workdir / "index.html")
+    print(tables.print_summary(scores))
+    print("  ".join(f"{phase} {value:.0f} s" for phase, value in seconds.items()))
+    print(page)
+
+
+@contextlib.contextmanager
+def _phase(name: str, seconds: dict[str, float]) -> Iterator[None]:
+    print(f"--- {name}")
+    started = time.perf_counter()
+    yield
+    seconds[name] = time.perf_counter() - started
+
+
+def _write_video(folder: Path) -> tuple[Path, Path]:
+    """An unseen synthetic person on video, and the generator's landmarks as the CSV that predict reads."""
+    video, landmarks = folder / "unseen_synthetic.mp4", folder / "unseen_synthetic.landmarks.csv"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not landmarks.is_file():
+        frames = SynthFaces(VIDEO).clip(0, 0)
+        write_video(video, (frame.image for frame in frames), VIDEO.fps)
+        with landmarks.open("w", newline="") as file:
+            writer = csv.writer(file)
+            names = [f"{axis}_{point}" for axis in "xy" for point in range(68)]
+            writer.writerow(["video", "frame", "face_id", *names])
+            for frame in frames:
+                writer.writerow([video.name, frame.t, 0, *frame.lm68.T.round(3).ravel()])
+    return video, landmarks
+
+
+def _predicted_video(path: Path, aus: tuple[int, ...]) -> html.Video:
+    """The predictions of the unseen video beside what the generator did."""
+    rows = pd.read_csv(path)
+    columns = [facs.SYNTHETIC_AUS.index(au) for au in aus]
+    faces = SynthFaces(VIDEO)
+    shown = np.linspace(0, len(rows) - 1, 8).astype(int)
+    return {
+        "title": "A synthetic person whom the network never saw. The landmarks that cut out the face are the "
+        "generator's own, not a detector's.",
+        "timestamp": rows["timestamp"].to_numpy(),
+        "probability": rows[[f"{facs.column(au)}_p" for au in aus]].to_numpy(),
+        "truth": (faces.labels(0, 0)[:, columns] >= 1.5).astype(np.int32),
+        "aus": list(aus),
+        "frames": np.stack([faces.frame(0, 0, int(t)).image for t in shown]),
+        "frame_timestamp": rows["timestamp"].to_numpy()[shown],
+    }
+
+
+def _localisation(run_dir: Path, data_dir: Path) -> html.Localisation:
+    """Test faces with many AUs, and the still network's similarity maps."""
+    model = checkpoint.load_model(run_dir / "frames")
+    config = from_dict(model.info["config"])
+    batches = list(make_data(config, data_dir).evaluate("frames", "test", 64))
+    image, au, subject = (
+        np.concatenate([b[key][b["mask"]] for b in batches]) for key in ("image", "au", "subject")
+    )
+    # The busiest frame of each test subject, the busiest subjects first.
+    busiest = {int(s): int(np.argmax(np.where(subject == s, au.sum(1), -1))) for s in np.unique(subject)}
+    chosen = sorted(busiest.values(), key=lambda index: -au[index].sum())[:6]
+    outputs: Any = model.network.apply(model.variables, image[chosen], train=False)
+    return {
+        "images": image[chosen],
+        "attention": np.asarray(outputs["attention"]),
+        "aus": list(config.data.aus),
+        "probability": 1 / (1 + np.exp(-np.asarray(outputs["logits"]))),
+        "truth": au[chosen],
+    }
+
+
+def _contact_sheet() -> np.ndarray:
+    """Six people (rows), neutral and with one AU each at intensity 4."""
+    people = [Person(seed) for seed in range(6)]
+    drawn = [{}, *({au: 4.0} for au in _SHEET_AUS)]
+    return np.vstack([np.hstack([render(person, aus, size=112) for aus in drawn]) for person in people])
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,91 @@
+"""A small two-stage run on synthetic faces, and a child process that dies in the middle of it.
+
+    python tests/small_run.py DATA_DIR WORKDIR EVENT
+
+EVENT: "batch:N" kills the process at the N-th batch it draws, "term:N" asks it to stop there, "save:N" kills
+it while its N-th checkpoint is being written, "model" kills it between the stages, "none" lets it finish.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from data_pipelines.loader import make_data
+from jaxau import checkpoint, train
+from jaxau.config import Augment, Config, DataConfig, Optim, Stage
+
+NETWORK = {"block": "basic", "stage_sizes": (1, 1), "widths": (8, 12), "stem": "3x3", "features": 8}
+
+
+def small_config(**data: Any) -> Config:
+    optim = Optim("adamw", 1e-3, 0.01, schedule="cosine", clip_norm=1.0, ema_decay=0.9)
+    augment = Augment(flip=0.5, color_jitter=0.2, resize_to=36)
+    fields: dict[str, Any] = dict(image_size=32, clip_length=8, subsequences=2, inner_fraction=0.34)
+    return Config(
+        name="lac",
+        data=DataConfig("synthetic", (1, 4, 12, 25), "synthetic-3fold", **{**fields, **data}),
+        network=NETWORK,
+        stages={
+            "frames": Stage(
+                "frames", epochs=2, batch_size=16, optim=optim, augment=augment, checkpoint_every_steps=3
+            ),
+            "clips": Stage(
+                "clips",
+                epochs=3,
+                batch_size=2,
+                start_from="frames",
+                trainable=("lstm", "classifier"),
+                freeze_batch_stats=True,
+                optim=optim,
+                augment=augment,
+            ),
+        },
+    )
+
+
+def main(data_dir: str, workdir: str, event: str) -> None:
+    kind, _, at = event.partition(":")
+    count = 0
+
+    def happens(what: str) -> bool:
+        nonlocal count
+        count += kind == what
+        return kind == what and count == int(at or 1)
+
+    def dying_data(config: Config) -> Any:
+        data = make_data(config, data_dir)
+        draw = data.train
+
+        def batches(*arguments: Any) -> Iterator[Any]:
+            for batch in draw(*arguments):
+                if happens("batch"):
+                    os.kill(os.getpid(), signal.SIGKILL)
+                if happens("term"):
+                    os.kill(os.getpid(), signal.SIGTERM)
+                yield batch
+
+        data.train = batches  # type: ignore[method-assign]
+        return data
+
+    save, save_model = checkpoint.Checkpoints.save, checkpoint.save_model
+
+    def dying_save(*arguments: Any) -> None:
+        save(*arguments)  # returns while a thread still writes
+        if happens("save"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def dying_save_model(*arguments: Any) -> None:
+        save_model(*arguments)
+        if happens("model"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    checkpoint.Checkpoints.save = dying_save  # type: ignore[method-assign, assignment]
+    checkpoint.save_model = dying_save_model
+    train.run(small_config(), dying_data, Path(workdir))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

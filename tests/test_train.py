@@ -1,0 +1,175 @@
+"""The loop: resumes bit for bit, stops on request and on NaN, hands parameters on, freezes, selects."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import chex
+import jax
+import numpy as np
+import pytest
+from small_run import small_config
+
+from data_pipelines.loader import make_data
+from jaxau import checkpoint, evaluate, optim, train
+from jaxau.config import Stage
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_faces, tmp_path_factory):
+    """An uninterrupted run."""
+    workdir = tmp_path_factory.mktemp("run")
+    train.run(small_config(), partial(make_data, data_dir=tiny_faces), workdir)
+    return workdir
+
+
+def _log(workdir: Path) -> list[dict]:
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_killed_again_and_again_gives_the_same_bits(tiny_faces, finished, tmp_path):
+    """Mid-epoch, while a checkpoint is written, on SIGTERM, and between the stages."""
+    child = [sys.executable, str(Path(__file__).parent / "small_run.py"), str(tiny_faces), str(tmp_path)]
+    events = ["batch:2", "batch:5", "save:2", "term:2", "model", "save:1", "batch:2", "none"]
+    codes = [subprocess.run([*child, event], capture_output=True).returncode for event in events]
+    assert codes == [-9, -9, -9, 143, -9, -9, -9, 0]
+    assert (tmp_path / "metrics.jsonl").read_text() == (finished / "metrics.jsonl").read_text()
+    for stage in ("frames", "clips"):
+        got, want = (checkpoint.load_model(run / stage).info for run in (tmp_path, finished))
+        assert got == want  # includes a hash over all parameters, and the thresholds
+        states = []
+        for run in (tmp_path, finished):
+            with checkpoint.Checkpoints(run / stage / "checkpoints") as checkpoints:
+                states.append((checkpoints.latest, checkpoints.best))
+        assert states[0] == states[1]
+
+
+def test_sigterm_saves_the_very_step(tiny_faces, tmp_path):
+    child = [sys.executable, str(Path(__file__).parent / "small_run.py"), str(tiny_faces), str(tmp_path)]
+    assert subprocess.run([*child, "term:5"], capture_output=True).returncode == 143
+    with checkpoint.Checkpoints(tmp_path / "frames" / "checkpoints") as checkpoints:
+        assert checkpoints.latest == 5
+    assert [line["step"] for line in _log(tmp_path) if "loss" in line] == [1, 2, 3, 4, 5]
+
+
+def test_each_step_is_logged_once_and_each_epoch_scored(finished):
+    config = small_config()
+    for name, stage in config.stages.items():
+        lines = [line for line in _log(finished) if line["stage"] == name]
+        steps = [line["step"] for line in lines if "loss" in line]
+        assert steps == list(range(1, len(steps) + 1))
+        assert [line["epoch"] for line in lines if "inner/f1" in line] == list(range(1, stage.epochs + 1))
+        assert all(
+            np.isfinite(value) for line in lines for value in line.values() if not isinstance(value, str)
+        )
+
+
+def test_a_finished_run_is_left_alone(tiny_faces, finished):
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()}
+    assert train.run(small_config(), partial(make_data, data_dir=tiny_faces), finished) == {}
+    assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()}
+
+
+def test_the_best_epoch_is_selected(finished):
+    scores = {
+        line["epoch"]: line["inner/f1"]
+        for line in _log(finished)
+        if line["stage"] == "clips" and "inner/f1" in line
+    }
+    chosen = checkpoint.load_model(finished / "clips").info["epoch"]
+    assert scores[chosen] == max(scores.values())
+
+
+def test_the_next_stage_starts_from_the_earlier_and_freezes_its_trunk(finished):
+    frames, clips = (checkpoint.load_model(finished / stage).variables for stage in ("frames", "clips"))
+    chex.assert_trees_all_equal(frames["params"]["trunk"], clips["params"]["trunk"])
+    chex.assert_trees_all_equal(frames["batch_stats"], clips["batch_stats"])
+    changed = frames["params"]["classifier_weight"] != clips["params"]["classifier_weight"]
+    assert changed.any()
+    assert "lstm" in clips["params"] and "lstm" not in frames["params"]
+
+
+def test_nan_names_the_step_and_the_records(tiny_faces, tmp_path):
+    config = small_config()
+    wild = dataclasses.replace(config.stages["frames"].optim, lr=1e30, clip_norm=0.0)
+    stages = {"frames": dataclasses.replace(config.stages["frames"], optim=wild)}
+    config = dataclasses.replace(config, stages=stages)
+    with pytest.raises(
+        ValueError, match=r"stage frames, step \d+: .*not finite.*Records of the batch: \[\d+"
+    ) as e:
+        train.run(config, partial(make_data, data_dir=tiny_faces), tmp_path)
+    step = int(str(e.value).split("step ")[1].split(":")[0])
+    logged = [line["step"] for line in _log(tmp_path) if "loss" in line]
+    assert logged == list(range(1, step))  # what was good is kept
+
+
+def test_another_configuration_in_the_same_folder_is_refused(tiny_faces, finished):
+    config = small_config()
+    other = dataclasses.replace(config, data=dataclasses.replace(config.data, aus=(1, 2)))
+    with pytest.raises(
+        ValueError, match=r"another configuration.*--workdir.*\n.*config.data.aus: \[1, 4, 12, 25\] there"
+    ):
+        train.run(other, partial(make_data, data_dir=tiny_faces), finished)
+
+
+def test_the_step_compiles_once(tiny_faces):
+    """Also over the end of an epoch that does not fill its last batch."""
+    config = small_config()
+    data = make_data(config, tiny_faces)
+    name, stage = "clips", config.stages["clips"]
+    assert data.num_examples(name) % 5
+    mesh = train.sharding.make_mesh()
+    network, loss = train.models.create(config, name), train.models.create_loss(config, name)
+    optimizer = optim.make_optimizer(stage, 100)
+    init = train._make_init(config, name, network, optimizer, loss.init(data.statistics))
+    placement = train.sharding.state_sharding(jax.eval_shape(init), mesh)
+    chex.clear_trace_counter()
+    counted = dataclasses.replace(loss)
+    traces = 0
+
+    def counting(*arguments):
+        nonlocal traces
+        traces += 1
+        return counted(*arguments)
+
+    step = train.make_train_step(network, counting, optimizer, stage, placement)
+    state = jax.jit(init, out_shardings=placement)()
+    batches = data.train(name, 0)
+    for _ in range(data.num_examples(name)):
+        state, _ = step(state, train.sharding.shard_batch(next(batches), mesh))
+    assert traces == 1
+
+
+def test_trainable_prefixes_must_exist():
+    params = {"trunk": {"conv1": np.zeros((2, 2))}, "lstm": {"kernel": np.zeros((2, 2))}}
+    stage = Stage("clips", 1, 1, trainable=("lsmt",))
+    with pytest.raises(
+        ValueError, match=r"\['lsmt'\] names no parameter; parameters start with \['lstm', 'trunk'\]"
+    ):
+        optim.trainable_labels(stage, params)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_schedules(schedule):
+    make = optim.make_schedule(optim.Optim(lr=0.5, schedule=schedule, warmup_steps=4), total_steps=14)
+    np.testing.assert_allclose([make(0), make(4)], [0.125, 0.5])
+    np.testing.assert_allclose(make(14), 0.5 if schedule == "constant" else 0.0, atol=1e-8)
+    np.testing.assert_allclose(make(9), 0.5 if schedule == "constant" else 0.25, rtol=1e-6)
+
+
+def test_evaluation_scores_all_stages_once(tiny_faces, finished, monkeypatch):
+    folder = evaluate.run(finished, partial(make_data, data_dir=tiny_faces))
+    scores = evaluate.read_scores(folder)
+    assert set(scores["stages"]) == {"frames", "clips"}
+    assert set(scores["baselines"]) == {"always_on", "pixels_logistic_regression"}
+    parts = [set(scores["subjects"][part]) for part in ("train", "inner", "test")]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 9
+    for stage in ("frames", "clips"):
+        found = np.load(folder / f"{stage}_predictions.npz")
+        assert len(found["probability"]) == 3 * 2 * 24  # each test frame once, padding dropped
+        assert len(np.unique(found["record"])) == len(found["record"])
+    monkeypatch.setattr(evaluate, "predict", lambda *_: pytest.fail("scored already"))
+    assert evaluate.run(finished, partial(make_data, data_dir=tiny_faces)) == folder
