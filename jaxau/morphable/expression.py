@@ -34,7 +34,7 @@ from jaxau.morphable.head import (
 NEUTRAL_OPENING = (5.7, 5.3)  # mm by which the upper lid stands above, the lower below, the eye line
 LID_REACH = (19.0, 13.0)  # mm of skin above / below the eye line that follows a lid
 JAW_HINGE = (-20.0, 8.0)  # (y, z) mm of the axis about which the jaw turns
-JAW_DROP = {26: 10.0, 27: 21.0}  # degrees at weight 1
+JAW_DROP = {26: 10.0, 27: 20.0}  # degrees at weight 1
 
 Bump = tuple[tuple[float, float], tuple[float, float], tuple[float, float, float]]
 """(centre |x|, y), (width x, y), (outwards, up, forwards): the arguments of ``head.bump``."""
@@ -50,9 +50,9 @@ BUMPS: dict[int, tuple[Bump, ...]] = {
         ((36, 9), (9, 5), (0, 1.5, 0)),
     ),
     4: (
-        ((13, 22), (13, 13), (-5.5, -7.0, 2.2)),
-        ((36, 21), (13, 13), (-2.5, -4.0, 0.5)),
-        ((18, 8), (9, 6), (0, -1.5, 0.5)),
+        ((12, 22), (12, 13), (-5.5, -7.5, 2.2)),
+        ((37, 21), (12, 13), (-2.5, -3.6, 0.5)),
+        ((20, 9), (10, 7), (0, -1.5, 0.5)),  # the lid fold gives way
     ),
     6: (
         ((40, -24), (14, 11), (0, 6.5, 4)),
@@ -62,8 +62,8 @@ BUMPS: dict[int, tuple[Bump, ...]] = {
     ),
     7: (((31, -9), (13, 5), (0, 1.8, 0.8)),),
     9: (
-        ((12, -33), (7, 10), (1.5, 5.5, 1.5)),
-        ((13, -42), (6, 6), (2, 4.5, 1)),
+        ((12, -33), (8, 13), (1.0, 5.5, 1.5)),
+        ((13, -42), (7, 7), (1.5, 3.5, 1)),
         ((8, 3), (8, 9), (-1.5, -3, 2)),
         ((11, 20), (10, 9), (-2.5, -4.5, 1.5)),
         ((27, -8), (10, 6), (0, 2.5, 1)),
@@ -92,13 +92,13 @@ BUMPS: dict[int, tuple[Bump, ...]] = {
     16: (((10, -86), (12, 7), (0, -3, 1.5)),),
     17: (
         ((0, -94), (15, 11), (0, 7, 4)),
-        ((0, -72), (17, 9), (0, 4.8, 3)),
+        ((0, -72), (17, 11), (0, 4.8, 3)),
         ((24, -70), (9, 8), (0, -2.5, 0)),
     ),
     18: (((0, -66), (15, 11), (0, 0, 8.5)),),
     20: (
         ((29, -67), (12, 10), (10.5, -2, -4)),
-        ((34, -88), (11, 16), (4, -3, 0)),
+        ((34, -88), (13, 16), (4, -3, 0)),
         ((8, -62), (14, 5), (0, -1.2, -1.5)),
         ((8, -72), (14, 5), (0, 1.2, -1.5)),
     ),
@@ -243,8 +243,9 @@ def expression_basis() -> Floats:
     return np.stack([_action_field(au) for au in SYNTHETIC_AUS]).astype(np.float32)
 
 
-ANTAGONISTS = ((9, 10), (12, 14, 15, 20), (16, 17), (18, 23, 24), (26, 27))
-"""AUs that pull the same piece of skin: beyond a sum of 1 their weights saturate together."""
+ANTAGONISTS = ((4,), (9, 10), (12, 14, 15, 20), (16, 17), (18, 23, 24), (26, 27))
+"""AUs that pull the same piece of skin: beyond a sum of 1 their weights saturate together.
+AU4 alone would gather more skin than there is between brow and lid."""
 
 _SATURATION = 0.3  # how far the sum of a group may go beyond 1
 

@@ -72,7 +72,7 @@ def identity_basis() -> IdentityBasis:
         "brow_height": bump((28, 23), (24, 9), (0, 2.6, 0)),
         "brow_ridge": bump((24, 18), (18, 8), (0, -0.5, 2.8)),
         "mouth_width": _field(x=0.085 * x * spot(ax, y, (0, LIP_LINE), (32, 13))),
-        "upper_lip": 1.1 * thicker_lip(upper=True) + _field(z=lip * gaussian(y + 62, 4)),
+        "upper_lip": thicker_lip(upper=True) + _field(z=lip * gaussian(y + 62, 4)),
         "lower_lip": 1.6 * thicker_lip(upper=False) + _field(z=1.2 * lip * gaussian(y + 72, 4.5)),
         "cheekbones": bump((46, -18), (15, 12), (1.5, 0, 2.6)),
         "fullness": bump((46, -52), (17, 20), (3.0, 0, 3.4)),

@@ -1,0 +1,223 @@
+"""Labels, folds and determinism of the data sets."""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_pipelines.synthetic import SynthConfig, SynthFaces
+from data_pipelines.synthetic.dynamics import settle
+from data_pipelines.synthetic.faces import visible_intensities
+from data_pipelines.synthetic.person import Person
+from jaxau.facs import SYNTHETIC_AUS
+from jaxau.morphable.grid import sample
+from jaxau.morphable.landmarks import LANDMARKS_68
+
+ROOT = Path(__file__).resolve().parents[3]
+COLUMN = {au: index for index, au in enumerate(SYNTHETIC_AUS)}
+SMALL = SynthConfig(tier="tiny", subjects=6, clips=2, frames=40, size=64, seed=5)
+
+
+@pytest.fixture(scope="module")
+def faces() -> SynthFaces:
+    return SynthFaces(SMALL)
+
+
+def _many_labels(seed: int = 0, **changes: object) -> np.ndarray:
+    config = SynthConfig(tier="small", seed=seed, **changes)  # type: ignore[arg-type]
+    faces = SynthFaces(config)
+    return np.concatenate([faces.labels(s, c) for s in range(config.shape.subjects) for c in range(3)])
+
+
+def test_tiers_fill_in_what_is_not_given() -> None:
+    assert SynthConfig(tier="tiny").shape == (12, 1, 64, 96)
+    assert SynthConfig().shape == (27, 3, 80, 128)
+    config = SynthConfig(subjects=5, size=100)
+    assert (config.subjects, config.clips, config.frames, config.size) == (5, 3, 80, 100)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"tier": "huge"}, "tier 'huge'.*small.*tiny"),
+        ({"profile": "bp5d"}, "profile 'bp5d'.*balanced"),
+        ({"subjects": 0}, "subjects = 0"),
+        ({"size": 8}, "size = 8"),
+        ({"fps": 0.0}, "fps = 0"),
+        ({"nuisance": -1.0}, "nuisance = -1"),
+        ({"seed": -3}, "seed = -3"),
+    ],
+)
+def test_wrong_configurations_are_refused(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SynthConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_frame_holds_what_it_promises(faces: SynthFaces) -> None:
+    frame = faces.frame(2, 1, 17)
+    assert frame.image.shape == (64, 64, 3) and frame.image.dtype == np.uint8
+    assert frame.au.shape == (21,) and frame.au.dtype == np.float32
+    assert 0 <= frame.au.min() and frame.au.max() <= 5
+    np.testing.assert_array_equal(frame.au_int >= 2, frame.au >= 1.5)
+    assert frame.lm68.shape == (68, 2) and frame.lm49.shape == (49, 2)
+    assert frame.lm98.shape == (98, 2) and frame.lm3d.shape == (68, 3)
+    np.testing.assert_array_equal(frame.lm49, frame.lm68[[*range(17, 60), 61, 62, 63, 65, 66, 67]])
+    assert frame.visible.shape == (68,) and frame.visible[[30, 33, 51, 57]].all()
+    assert frame.R.shape == frame.K.shape == (3, 3) and len(frame.pose) == 3
+    assert frame.id_coeff.shape == frame.exp_coeff.shape == (21,)
+    assert (frame.subject, frame.clip, frame.t) == (2, 1, 17)
+    posed = frame.lm3d @ frame.R.T + frame.translation
+    f, c = frame.K[0, 0], frame.K[0, 2]
+    x = c + f * posed[:, 0] / (650 - posed[:, 2])
+    y = c - f * posed[:, 1] / (650 - posed[:, 2])
+    np.testing.assert_allclose(frame.lm68, np.stack([x, y], -1), atol=1e-3)
+    assert frame.attrs["generator"] == "synth-1.0"
+
+
+def test_frames_come_out_the_same_in_any_order(faces: SynthFaces) -> None:
+    forwards = [frame.image for frame in faces.clip(1, 1)]
+    fresh = SynthFaces(SMALL)
+    for t in (31, 4, 0, 39):
+        for other in (0, 2, 3, 4, 5):  # pushes subject 1 out of the cache
+            fresh.labels(other, 0)
+        np.testing.assert_array_equal(fresh.frame(1, 1, t).image, forwards[t])
+
+
+def test_frames_come_out_the_same_in_another_process(faces: SynthFaces) -> None:
+    program = (
+        "import hashlib; from data_pipelines.synthetic import SynthConfig, SynthFaces;"
+        "c = SynthConfig(tier='tiny', subjects=6, clips=2, frames=40, size=64, seed=5);"
+        "f = SynthFaces(c).frame(3, 1, 25);"
+        "print(hashlib.sha256(f.image.tobytes() + f.au.tobytes() + f.lm98.tobytes()).hexdigest())"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    frame = faces.frame(3, 1, 25)
+    here = hashlib.sha256(frame.image.tobytes() + frame.au.tobytes() + frame.lm98.tobytes())
+    assert run.stdout.strip() == here.hexdigest()
+
+
+def test_seed_subject_clip_and_frame_all_matter(faces: SynthFaces) -> None:
+    base = faces.frame(0, 1, 10).image.astype(int)
+    others = [faces.frame(1, 1, 10), faces.frame(0, 0, 10), faces.frame(0, 1, 11)]
+    others.append(
+        SynthFaces(SynthConfig(tier="tiny", subjects=6, clips=2, frames=40, size=64)).frame(0, 1, 10)
+    )
+    for other in others:
+        assert (other.image != base).any()
+    same_person = faces.frame(0, 0, 10)
+    np.testing.assert_array_equal(same_person.id_coeff, faces.frame(0, 1, 3).id_coeff)
+
+
+def test_labels_without_drawing_are_the_labels_of_the_frames(faces: SynthFaces) -> None:
+    labels = faces.labels(4, 1)
+    assert labels.shape == (40, 21)
+    for t in (0, 20, 39):
+        np.testing.assert_array_equal(labels[t], faces.frame(4, 1, t).au)
+
+
+def test_every_subject_has_a_neutral_frame(faces: SynthFaces) -> None:
+    for subject in range(6):
+        frame = faces.neutral(subject)
+        assert frame.au.max() == 0 and (frame.exp_coeff == 0).all()
+
+
+def test_indices_outside_the_data_set_are_refused(faces: SynthFaces) -> None:
+    for bad, message in (((6, 0, 0), "subject 6"), ((0, 2, 0), "clip 2"), ((0, 0, 40), "t 40")):
+        with pytest.raises(ValueError, match=message):
+            faces.frame(*bad)
+
+
+def test_label_rules_hold_in_many_clips() -> None:
+    labels = _many_labels()
+    occurs = labels >= 1.5
+    assert occurs[occurs[:, COLUMN[26]] | occurs[:, COLUMN[27]]][:, COLUMN[25]].all()
+    assert (labels[:, COLUMN[25]] >= 0.79 * labels[:, COLUMN[26]]).all()
+    parted = labels[:, COLUMN[25]] > 0.5
+    assert labels[parted][:, [COLUMN[23], COLUMN[24]]].max() == 0
+    assert labels[labels[:, COLUMN[12]] > 1.2][:, COLUMN[15]].max() == 0
+    assert labels[labels[:, COLUMN[27]] >= 0.6][:, COLUMN[26]].max() == 0
+    assert labels[labels[:, COLUMN[43]] >= 4][:, [COLUMN[5], COLUMN[7]]].max() == 0
+
+
+def test_au25_is_what_can_be_seen() -> None:
+    """AU10 and AU16 part the lips without a command; the label follows the gap of the mesh."""
+    for seed in range(10):
+        person = Person(seed)
+        for au in (10, 16, 26):
+            drive = np.zeros(21, np.float32)
+            drive[COLUMN[au]] = 5
+            label = visible_intensities(person, drive)[COLUMN[25]]
+            vertices = person.shape.vertices(person.weights(drive))
+            points = sample(vertices, LANDMARKS_68)
+            gap = points[62, 1] - points[66, 1]
+            own = 6 * person.traits.gains[COLUMN[25]]  # mm at E
+            assert label == pytest.approx(min(5 * gap / own, 5), abs=0.01)
+            assert label > 1.5
+        command = np.zeros(21, np.float32)
+        command[COLUMN[25]] = 3
+        assert visible_intensities(person, command)[COLUMN[25]] == pytest.approx(3, abs=1e-4)
+
+
+def test_settling_fades_and_does_not_jump() -> None:
+    drive = np.zeros((501, 21))
+    drive[:, COLUMN[24]] = 3
+    drive[:, COLUMN[25]] = np.linspace(0, 1, 501)
+    pressed = settle(drive)[:, COLUMN[24]]
+    assert pressed[0] == 3 and pressed[-1] == 0
+    assert np.abs(np.diff(pressed)).max() < 0.02
+
+
+def test_every_action_unit_occurs_and_none_dominates() -> None:
+    occurs = np.concatenate([_many_labels(seed) for seed in range(2)]) >= 1.5
+    rates = dict(zip(SYNTHETIC_AUS, occurs.mean(0), strict=True))
+    assert {au: rate for au, rate in rates.items() if rate < 0.005 or rate > 0.55} == {}
+    for au in (1, 2, 4, 6, 12, 25):
+        assert rates[au] > 0.08
+    smiling = occurs[:, COLUMN[12]]
+    assert occurs[smiling, COLUMN[6]].mean() > 2 * occurs[~smiling, COLUMN[6]].mean()
+
+
+def test_many_frames_are_below_the_threshold() -> None:
+    labels = _many_labels()
+    positives = (labels >= 1.5).sum()
+    weak = ((labels > 0.1) & (labels < 1.5)).sum()
+    assert 0.3 < weak / positives < 1.2
+
+
+def test_intensities_change_smoothly_except_in_blinks() -> None:
+    faces = SynthFaces(SynthConfig(tier="small"))
+    steps = [np.abs(np.diff(faces.labels(s, c), axis=0)) for s in range(10) for c in range(3)]
+    steps_per_au = np.concatenate(steps).max(0)
+    lids = [COLUMN[43], COLUMN[5], COLUMN[7]]  # AU5 and AU7 vanish with a blink
+    assert np.delete(steps_per_au, lids).max() < 2.5
+    assert steps_per_au[COLUMN[43]] > 1
+
+
+def test_a_quarter_of_the_frame_rate_takes_a_quarter_of_the_frames() -> None:
+    def mean_step(fps: float, frames: int) -> float:
+        faces = SynthFaces(SynthConfig(tier="small", clips=3, frames=frames, fps=fps))
+        labels = [faces.labels(s, c) for s in range(27) for c in range(3)]
+        return float(np.mean([np.abs(np.diff(clip, axis=0)).mean() for clip in labels]))
+
+    assert mean_step(12.5, 40) == pytest.approx(4 * mean_step(50, 160), rel=0.25)
+
+
+def test_folds_are_subject_exclusive_complete_and_balanced() -> None:
+    faces = SynthFaces(SynthConfig(tier="small"))
+    folds = faces.folds(3)
+    assert sorted(s for _, test in folds for s in test) == list(range(27))
+    for train, test in folds:
+        assert not set(train) & set(test) and len(train) + len(test) == 27
+        assert len(test) == 9
+    masculine = [sum(faces.person(s).traits.masculine for s in test) for _, test in folds]
+    assert max(masculine) - min(masculine) <= 1
+    assert faces.folds(3) == SynthFaces(SynthConfig(tier="small")).folds(3)
+    with pytest.raises(ValueError, match="28 folds"):
+        faces.folds(28)
+    with pytest.raises(ValueError, match="1 folds"):
+        faces.folds(1)

@@ -1,0 +1,175 @@
+"""Do the pixels show what the labels say?"""
+
+import dataclasses
+from functools import lru_cache
+
+import numpy as np
+import pytest
+
+from data_pipelines.synthetic import Person, render
+from data_pipelines.synthetic.renderer import Rendering, intensities, photograph
+from data_pipelines.synthetic.scene import STUDIO, Light
+from data_pipelines.synthetic.traits import Traits
+from jaxau.facs import SYNTHETIC_AUS
+from jaxau.morphable.grid import Floats
+
+SIZE = 128
+# The 68-point landmarks around which an AU must change the picture.
+REGIONS: dict[int, tuple[int, ...]] = {
+    1: (20, 21, 22, 23), 2: (17, 18, 25, 26), 4: (20, 21, 22, 23), 5: (37, 38, 43, 44),
+    6: (40, 41, 46, 47), 7: (37, 41, 44, 46), 9: (27, 28, 31, 35), 10: (50, 51, 52, 33),
+    12: (48, 54), 14: (48, 54), 15: (48, 54), 16: (56, 57, 58), 17: (57, 8), 18: (48, 54, 51, 57),
+    20: (48, 54), 23: (51, 57), 24: (51, 57), 25: (62, 66), 26: (57, 8), 27: (57, 8),
+    43: (37, 41, 44, 46),
+}  # fmt: skip
+
+
+# Skin takes 50 ms per person; these tests only look at people.
+_person = lru_cache(maxsize=16)(Person)
+
+
+def _shown(person: Person, aus: dict[int, float], size: int = SIZE, **pose: float) -> Rendering:
+    angles = (pose.get("yaw", 0.0), pose.get("pitch", 0.0), pose.get("roll", 0.0))
+    return photograph(person, person.weights(intensities(aus)), angles, size=size)
+
+
+def _near(points: Floats, radius: float) -> np.ndarray:
+    y, x = np.mgrid[:SIZE, :SIZE]
+    distance = np.hypot(x[..., None] - points[:, 0], y[..., None] - points[:, 1])
+    return distance.min(-1) < radius
+
+
+def test_the_nose_is_in_front_at_yaw_0() -> None:
+    for seed in range(5):
+        shown = _shown(_person(seed), {})
+        visible = shown.visible()
+        assert visible[[27, 28, 29, 30, 33, 51, 57, 37, 44]].all()
+        covered = shown.fragments.covered()
+        assert 0.25 < covered.mean() < 0.85
+
+
+def test_the_far_side_is_hidden_when_the_head_turns() -> None:
+    shown = _shown(_person(1), {}, yaw=60)
+    visible = shown.visible()
+    assert not visible[[14, 15, 16]].any()  # turned to his left: his left ear is away
+    assert visible[[36, 41, 48, 30]].all()
+
+
+@pytest.mark.parametrize("au", SYNTHETIC_AUS)
+def test_no_positive_label_without_pixels(au: int) -> None:
+    """At the weakest positive intensity and at E the AU's own place changes, most of all there."""
+    weak, strong, elsewhere = [], [], []
+    for seed in range(6):
+        person = _person(seed)
+        still = _shown(person, {})
+        place = _near(still.landmarks()[list(REGIONS[au])], 9)
+        far = ~_near(still.landmarks()[list(REGIONS[au])], 45)
+        grey = still.image.mean(-1)
+        weak.append(np.abs(_shown(person, {au: 1.5}).image.mean(-1) - grey)[place].mean())
+        change = np.abs(_shown(person, {au: 5}).image.mean(-1) - grey)
+        strong.append(change[place].mean())
+        elsewhere.append(change[far].mean())
+    assert min(weak) > 0.5 and np.mean(weak) > 0.9  # grey levels
+    assert np.mean(strong) > 1.4 * np.mean(weak)
+    assert np.mean(strong) > 3 * np.mean(elsewhere)
+
+
+def test_frowns_draw_the_brows_together_and_crease_the_skin_between_them() -> None:
+    contrasts = []
+    for seed in range(8):
+        person = _person(seed)
+        still, frown = _shown(person, {}, 256), _shown(person, {4: 5}, 256)
+        a, b = still.landmarks(), frown.landmarks()
+        assert b[22, 0] - b[21, 0] < a[22, 0] - a[21, 0] - 4  # px of 256: about 1 mm each
+        assert (b[[21, 22], 1] > a[[21, 22], 1] + 3).all()
+        x, y = frown.landmarks()[[21, 22]].mean(0).round().astype(int)
+        bare = still.image[y - 6 : y + 7, x - 3 : x + 4].mean(-1)
+        creased = frown.image[y - 6 : y + 7, x - 3 : x + 4].mean(-1)
+        contrasts.append(np.ptp(creased.mean(0)) - np.ptp(bare.mean(0)))
+    assert np.median(contrasts) > 5  # grey levels between furrow and ridge
+
+
+def test_irises_are_where_the_landmarks_say() -> None:
+    """The darkest part inside the lids, found from pixels alone, is at the projected pupil."""
+    errors = []
+    for seed in range(12):
+        person = _person(seed)
+        if person.traits.glasses is not None:
+            continue
+        shown = _shown(person, {5: 2}, 256, yaw=-8 + seed)
+        grey = shown.image.mean(-1)
+        for eye, pupil in ((slice(60, 68), 96), (slice(68, 76), 97)):
+            lids, center = shown.landmarks(98)[eye], shown.landmarks(98)[pupil]
+            y, x = np.mgrid[:256, :256]
+            near = np.hypot(x - lids[:, 0].mean(), y - lids[:, 1].mean()) < 7
+            dark = near & (grey < np.percentile(grey[near], 12))
+            errors.append(np.hypot(x[dark].mean() - center[0], y[dark].mean() - center[1]))
+    assert np.mean(np.array(errors) < 2.5) >= 0.9
+    assert np.median(errors) < 1.5
+
+
+def test_a_mirrored_turn_gives_the_mirrored_picture() -> None:
+    """Symmetric light; skin maps differ left and right, so a smooth copy of the paint is used."""
+    person = Person(4)
+    paint = person.skin.paint
+    symmetric = dataclasses.replace(
+        person.skin,
+        paint=np.ascontiguousarray((paint + paint[:, ::-1]) / 2),
+        hair_volume=(person.skin.hair_volume + person.skin.hair_volume[:, ::-1]) / 2,
+    )
+    person.__dict__["skin"] = symmetric
+    weights = person.weights(intensities({}))
+    scene = dataclasses.replace(STUDIO, lights=(Light((0.0, 0.5, 0.866), 0.8),))
+    left = photograph(person, weights, (20, 5, 4), scene, SIZE)
+    right = photograph(person, weights, (-20, 5, -4), scene, SIZE)
+    covered = left.fragments.covered()
+    mirrored = right.fragments.covered()[:, ::-1]
+    assert (covered != mirrored).mean() < 0.001
+    skin = covered & mirrored
+    difference = np.abs(left.image.astype(int) - right.image[:, ::-1].astype(int)).mean(-1)[skin]
+    assert difference.mean() < 1 and np.percentile(difference, 95) <= 2
+
+
+def test_teeth_show_only_between_parted_lips() -> None:
+    person = _person(3)
+    closed, parted = _shown(person, {}, 256), _shown(person, {25: 5, 10: 2}, 256)
+    x, y = parted.landmarks()[[62, 66]].mean(0).round().astype(int)
+    red = closed.image[y - 2 : y + 3, x - 10 : x + 11].astype(int)
+    inside = parted.image[y - 2 : y + 3, x - 10 : x + 11].astype(int)
+    saturation = (red.max(-1) - red.min(-1)).mean() - (inside.max(-1) - inside.min(-1)).mean()
+    assert saturation > 10  # lips are coloured, teeth are nearly grey
+
+
+def test_render_is_rgb_uint8_and_deterministic() -> None:
+    picture = render(Person(42), {12: 4, 6: 3, 25: 2}, yaw=15, size=96)
+    assert picture.shape == (96, 96, 3) and picture.dtype == np.uint8
+    np.testing.assert_array_equal(picture, render(Person(42), {12: 4, 6: 3, 25: 2}, yaw=15, size=96))
+    fair = next(p for p in map(Person, range(50)) if p.traits.melanin < 0.2)
+    shown = _shown(fair, {})
+    x, y = shown.landmarks()[30].round().astype(int)
+    r, _, b = shown.image[y - 8, x].astype(int)
+    assert r > b + 10  # skin is red, not blue
+
+
+def test_unknown_units_and_wrong_intensities_are_refused() -> None:
+    person = Person(0)
+    with pytest.raises(ValueError, match="AU 3: synthetic faces show only"):
+        render(person, {3: 1})
+    with pytest.raises(ValueError, match="AU 12 = 6"):
+        render(person, {12: 6})
+    with pytest.raises(ValueError, match="seed -1"):
+        Person(-1)
+    with pytest.raises(ValueError, match="5 landmarks"):
+        _shown(person, {}).landmarks(5)
+
+
+def test_people_differ_in_every_trait() -> None:
+    traits: list[Traits] = [Person(seed).traits for seed in range(60)]
+    assert 15 < sum(trait.masculine for trait in traits) < 45
+    assert 4 < sum(trait.glasses is not None for trait in traits) < 24
+    assert np.std([trait.melanin for trait in traits]) > 0.2
+    identities = np.stack([trait.identity for trait in traits])
+    assert identities.std(0).min() > 0.6
+    gains = np.stack([trait.gains for trait in traits])
+    assert 0.65 <= gains.min() and gains.max() <= 1.4
+    assert (gains[:, SYNTHETIC_AUS.index(43)] == 1).all()
