@@ -8,7 +8,7 @@ import numpy as np
 
 from data_pipelines.synthetic.texels import SKIN_SCALE, Texels, texels
 from data_pipelines.synthetic.traits import Traits
-from jaxau.morphable.grid import COLUMNS, LIP_LINE, ROWS, Floats, gaussian, smoothstep, spot
+from jaxau.morphable.grid import COLUMNS, LIP_LINE, ROWS, SLITS, Floats, gaussian, smoothstep, spot
 from jaxau.morphable.head import EYE_INNER, EYE_OUTER, vermilion_lower, vermilion_upper
 
 # RGB 0..255 of skin at melanin 0, .5 and 1.
@@ -132,7 +132,9 @@ def make_skin(rng: np.random.Generator, traits: Traits) -> Skin:
 
     gloss = np.clip(place.gloss, 0, 1) * (1 - scalp) + 0.5 * place.lips + 0.25 * scalp
     albedo = np.square(np.clip(paint / 255, 0.005, 1))  # gamma 2: linear light
-    volume = cv2.resize(scalp, (COLUMNS, ROWS), interpolation=cv2.INTER_AREA)
+    volume: Floats = cv2.resize(scalp, (COLUMNS, ROWS), interpolation=cv2.INTER_AREA)
+    for upper, lower in SLITS:  # no crack along the doubled rows
+        volume[upper] = volume[lower] = (volume[upper] + volume[lower]) / 2
     return Skin(
         paint=np.dstack([albedo, gloss]).astype(np.float32),
         hair_volume=(volume * rng.uniform(6, 13)).astype(np.float32),
@@ -193,6 +195,8 @@ def _scalp(rng: np.random.Generator, noise: _Noise, p: Texels, traits: Traits) -
     if traits.masculine and rng.random() < 0.25:
         line = line + rng.uniform(15, 40) * smoothstep(60, 20, p.across)
     top = smoothstep(-1.5, 1.5, p.y - line + ragged)
-    sides = 0.95 * smoothstep(72, 76, p.azimuth) * smoothstep(-16, -8, p.y + ragged)
-    back = smoothstep(99, 103, p.azimuth) * smoothstep(-80, -60, p.y)
+    # Short hair ends in a sideburn and leaves the ear free; longer hair falls over it.
+    hem = -18 + (32 * smoothstep(78, 86, p.azimuth) if traits.hair_length < 2 else -8)
+    sides = 0.95 * smoothstep(70, 77, p.azimuth + 0.4 * ragged) * smoothstep(0, 8, p.y - hem + ragged)
+    back = smoothstep(104, 108, p.azimuth) * smoothstep(-80, -60, p.y)
     return np.clip(np.maximum(np.maximum(top, sides), back), 0, 1)

@@ -108,8 +108,8 @@ def _mean_head() -> tuple[Floats, Floats, Floats]:
     lifted = y + _profile(_LIFT, y) * smoothstep(20, 100, from_front)
     z = z + _features(x, y) * smoothstep(100, 60, from_front)
     vertices = np.stack([x, lifted, z], -1)
-    ear = spot(from_front, y, (93, -12), (6.5, 17))
-    vertices[..., 0] += 13 * ear * np.sign(x)
+    ear = spot(from_front, y, (94, -14), (5.5, 15))
+    vertices[..., 0] += 15 * ear * np.sign(x)
     vertices[..., 2] -= 4 * ear
     return vertices, x, y
 

@@ -11,7 +11,7 @@ from data_pipelines.synthetic.renderer import Rendering, intensities, photograph
 from data_pipelines.synthetic.scene import STUDIO, Light
 from data_pipelines.synthetic.traits import Traits
 from jaxau.facs import SYNTHETIC_AUS
-from jaxau.morphable.grid import Floats
+from jaxau.morphable.grid import SLITS, Floats
 
 SIZE = 128
 # The 68-point landmarks around which an AU must change the picture.
@@ -128,6 +128,14 @@ def test_a_mirrored_turn_gives_the_mirrored_picture() -> None:
     skin = covered & mirrored
     difference = np.abs(left.image.astype(int) - right.image[:, ::-1].astype(int)).mean(-1)[skin]
     assert difference.mean() < 1 and np.percentile(difference, 95) <= 2
+
+
+def test_hair_leaves_no_crack_along_the_doubled_rows() -> None:
+    for seed in range(8):
+        volume = _person(seed).skin.hair_volume
+        assert volume.max() > 4  # mm
+        for upper, lower in SLITS:
+            np.testing.assert_array_equal(volume[upper], volume[lower])
 
 
 def test_teeth_show_only_between_parted_lips() -> None:
