@@ -103,14 +103,14 @@ def _add_blinks(rng: np.random.Generator, drive: Floats, seconds: Floats) -> Non
 def settle(drive: Floats) -> Floats:
     """Make intensities (..., 21) agree with each other.
 
-    A dropped jaw (26, 27) parts the lips (25); 27 takes the place of 26; parted lips cannot be
-    pressed or tightened (23, 24); a smile (12) hides a depressed corner (15); a shut eye (43)
-    shows neither a raised nor a tightened lid (5, 7). Intensities fade out, they do not jump.
+    27 takes the place of 26; parted lips (25) cannot be pressed or tightened (23, 24); a smile
+    (12) hides a depressed corner (15); a shut eye (43) shows neither a raised nor a tightened lid
+    (5, 7). Intensities fade out, they do not jump. That a dropped jaw (26, 27) parts the lips is
+    geometry: ``faces.visible_intensities`` measures it.
     """
     settled = np.array(drive)
     au = {number: settled[..., index] for index, number in enumerate(SYNTHETIC_AUS)}
     au[26] *= smoothstep(0.6, 0, au[27])
-    np.maximum(au[25], 0.8 * np.maximum(au[26], au[27]), out=au[25])
     for pressed in (23, 24):
         au[pressed] *= smoothstep(0.5, 0, au[25])
     au[15] *= smoothstep(1.2, 0.6, au[12])

@@ -1,8 +1,8 @@
 """One person's face: linear modes plus what happens where skin touches.
 
-``V = mean + identity modes @ alpha + AU fields @ w`` everywhere, except at three contacts:
-lids may not pass each other and close together whatever the person's opening, lips may not pass
-each other, and lids lie on the eyeball.
+``V = mean + identity modes @ alpha + AU fields @ w`` everywhere, except around the eyes: lids may
+not pass each other, close together whatever the person's opening, and lie on the eyeball. Lips
+need no such care, because no AU brings the two lip rows closer than touching.
 """
 
 from functools import lru_cache
@@ -14,14 +14,10 @@ from jaxau.morphable.expression import LID_REACH, NEUTRAL, expression_basis, lid
 from jaxau.morphable.grid import (
     EYE_LOWER,
     EYE_UPPER,
-    LIP_LINE,
-    LIP_LOWER,
-    LIP_UPPER,
     MIDDLE,
     ROW_HEIGHT,
     SLITS,
     Floats,
-    smoothstep,
 )
 from jaxau.morphable.head import EYEBALL_CENTER, EYEBALL_RADIUS, MEAN_HEAD, REFERENCE_X
 from jaxau.morphable.identity import MODES, identity_basis
@@ -34,19 +30,10 @@ _UPPER_LID_SHARE = 0.7  # of a correction of the aperture; the lower lid takes t
 _ABOVE_EYE = slice(EYE_UPPER - 13, EYE_UPPER + 1)
 _BELOW_EYE = slice(EYE_LOWER, EYE_LOWER + 9)
 _AROUND_EYE = slice(EYE_UPPER - 9, EYE_LOWER + 9)
-_ABOVE_LIPS = slice(LIP_UPPER - 8, LIP_UPPER + 1)
-_BELOW_LIPS = slice(LIP_LOWER, LIP_LOWER + 9)
-
-
-def _fade(rows: slice, line: float, reach: float) -> Floats:
-    """(rows, 1): 1 on a slit, 0 at ``reach`` mm from it."""
-    distance = np.abs(ROW_HEIGHT[rows] - line)
-    return (1 - smoothstep(0, reach, distance)).astype(np.float32)[:, None]
 
 
 _FADE_ABOVE_EYE = lid_fade(ROW_HEIGHT[_ABOVE_EYE], LID_REACH[0]).astype(np.float32)[:, None]
 _FADE_BELOW_EYE = lid_fade(-ROW_HEIGHT[_BELOW_EYE], LID_REACH[1]).astype(np.float32)[:, None]
-_FADE_ABOVE_LIPS, _FADE_BELOW_LIPS = _fade(_ABOVE_LIPS, LIP_LINE, 12), _fade(_BELOW_LIPS, LIP_LINE, 12)
 _ONE_SIDED = np.tanh(REFERENCE_X / 15).astype(np.float32)
 _EYE_COLUMNS = (slice(MIDDLE - 40, MIDDLE - 2), slice(MIDDLE + 3, MIDDLE + 41))
 
@@ -65,7 +52,7 @@ def _slit_gaps() -> tuple[Floats, Floats]:
 
 def lip_gap(weights: Floats) -> Floats:
     """Distance (...) in mm between the lips in the middle of the mouth, from weights (..., 21)."""
-    return np.maximum(weights @ _slit_gaps()[1], 0)
+    return weights @ _slit_gaps()[1]
 
 
 class HeadShape:
@@ -115,7 +102,6 @@ class HeadShape:
             field *= (1 + np.float32(asymmetry) * _ONE_SIDED)[..., None]
         vertices = self.neutral + field
         self._meet_lids(vertices, weights, asymmetry)
-        _part_lips(vertices)
         self._rest_on_eyeballs(vertices)
         return vertices
 
@@ -141,13 +127,6 @@ class HeadShape:
             square = reach - np.square(lid[..., :2] - center[:2]).sum(-1)
             surface = center[2] + np.sqrt(np.maximum(square, 0))
             lid[..., 2] = np.where(square > 0, np.maximum(lid[..., 2], surface), lid[..., 2])
-
-
-def _part_lips(vertices: Floats) -> None:
-    """Lips that would pass each other meet half-way."""
-    overlap = np.maximum(-_gap(vertices, SLITS[1]), 0) / 2
-    vertices[_ABOVE_LIPS, :, 1] += overlap * _FADE_ABOVE_LIPS
-    vertices[_BELOW_LIPS, :, 1] -= overlap * _FADE_BELOW_LIPS
 
 
 def normals(vertices: Floats) -> Floats:

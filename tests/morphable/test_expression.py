@@ -257,6 +257,7 @@ def test_weights_that_share_skin_saturate_smoothly() -> None:
     limited = limit_weights(weights)
     total = limited.sum(1)
     assert (np.diff(total) > 0).all() and total.max() < 1.3
+    assert np.abs(np.diff(total, 2)).max() < 0.1 * np.diff(total)[0]  # no kink at 1
     alone = weights.sum(1) < 1
     np.testing.assert_allclose(limited[alone], weights[alone])
 
