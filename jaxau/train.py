@@ -218,7 +218,9 @@ def make_train_step(
         params = optax.apply_updates(state.params, updates)
         ema_params = state.ema_params
         if stage.optim.ema_decay:
-            ema_params = optax.incremental_update(params, ema_params, 1 - stage.optim.ema_decay)
+            # In this form a frozen parameter's average stays exactly what it is.
+            share = 1 - stage.optim.ema_decay
+            ema_params = jax.tree.map(lambda mean, new: mean + share * (new - mean), ema_params, params)
         state = state.replace(
             step=state.step + 1,
             params=params,
