@@ -17,6 +17,7 @@ from data_pipelines.synthetic.renderer import photograph
 from data_pipelines.synthetic.scene import Scene, draw_poses, draw_scene
 from jaxau.facs import SYNTHETIC_AUS
 from jaxau.morphable.grid import Bools, Floats, Ints
+from jaxau.morphable.landmarks import FROM_68_TO_49
 from jaxau.morphable.shape import lip_gap
 
 _SUBJECT, _CLIP, _FRAME = 1, 2, 3  # first word of the seeds of each kind
@@ -161,12 +162,13 @@ class SynthFaces:
             person, weights, (yaw, pitch, roll), state.scene, self.config.shape.size, noise
         )
         au = state.labels[t].copy()
+        lm68 = rendering.landmarks(68)
         return Frame(
             image=rendering.image,
             au=au,
             au_int=np.floor(au + 0.5).astype(np.int64),
-            lm68=rendering.landmarks(68),
-            lm49=rendering.landmarks(49),
+            lm68=lm68,
+            lm49=lm68[FROM_68_TO_49],
             lm98=rendering.landmarks(98),
             lm3d=rendering.landmarks_3d(68),
             visible=rendering.visible(68),

@@ -14,6 +14,7 @@ from jaxau.morphable.grid import Floats
 from jaxau.morphable.shape import HeadShape
 
 GENERATOR_VERSION = "synth-1.0"
+_HAIR_CENTER = np.array([0, 20, 5], np.float32)  # mm: hair stands off the head away from here
 _VERSION_KEY = 10  # part of every seed, so that another version draws other people
 
 
@@ -53,6 +54,13 @@ class Person:
     def wrinkles(self) -> Wrinkles:
         """The folds of this face."""
         return make_wrinkles(np.random.default_rng(self._fold_seed), self.traits.wrinkle_strength)
+
+    @cached_property
+    def hair(self) -> Floats:
+        """(ROWS, COLUMNS, 3) float32 mm by which hair stands off the skin; it does not flex."""
+        outwards = self.shape.neutral - _HAIR_CENTER
+        outwards /= np.linalg.norm(outwards, axis=-1, keepdims=True)
+        return outwards * self.skin.hair_volume[..., None]
 
     def backdrop(self, size: int) -> Floats:
         """(size, size, 3) float32 linear light: the wall behind this person."""

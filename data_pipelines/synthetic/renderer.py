@@ -29,7 +29,6 @@ from jaxau.morphable.landmarks import FROM_68_TO_49, LANDMARKS_68, LANDMARKS_98
 from jaxau.morphable.shape import normals
 
 _LANE = 128  # covered pixels are shaded as rows of this many: cv2.remap wants two dimensions
-_HAIR_CENTER = np.array([0, 20, 5], np.float32)  # mm: hair stands off the head away from here
 _RIGHT_EYE = slice(MIDDLE - 38, MIDDLE - 3)
 _LEFT_EYE = slice(MIDDLE + 4, MIDDLE + 39)
 _LIPS = slice(MIDDLE - 24, MIDDLE + 25)
@@ -107,7 +106,7 @@ def photograph(
     """
     camera = Camera(size, rotation(*pose), scene.shift, scene.scale)
     vertices = person.shape.vertices(weights, scene.asymmetry)
-    surface = vertices + person.skin.hair_volume[..., None] * _away_from(vertices)
+    surface = vertices + person.hair
     points, depth = camera.project(surface)
     fragments = rasterize(points.reshape(-1, 2), depth.ravel(), size)
 
@@ -128,12 +127,6 @@ def photograph(
         layers.paint_occluder(picture, scene.occluder)
     pupils = person.shape.eyeballs + EYEBALL_RADIUS * layers.gaze_direction(scene)
     return Rendering(_develop(picture, scene, noise), camera, vertices, pupils, fragments)
-
-
-def _away_from(vertices: Floats) -> Floats:
-    outwards = vertices - _HAIR_CENTER
-    length = np.sqrt(np.einsum("rck,rck->rc", outwards, outwards))
-    return outwards / length[..., None]
 
 
 def _paint_skin(

@@ -14,7 +14,8 @@ _POSE_SPREAD = np.array([11.0, 7.0, 5.0])  # degrees: yaw, pitch, roll of a clip
 _POSE_DRIFT = np.array([0.35, 0.28, 0.21])  # degrees per 1/25 s of a random walk
 _POSE_LIMIT = 40.0  # degrees, each angle
 _OCCLUDED_SHARE = 0.12  # of clips
-_BASE_SHIFT = (0.0, 12.0)  # mm: puts the middle of the face in the middle of the picture
+_BASE_SHIFT = (0.0, 24.0)  # mm: keeps the chin in the picture, also of long faces that turn
+_BASE_SCALE = 0.95
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Scene:
     gaze: tuple[float, float] = (0.0, 0.0)
     asymmetry: float = 0.0
     shift: tuple[float, float] = _BASE_SHIFT
-    scale: float = 1.0
+    scale: float = _BASE_SCALE
     exposure: float = 1.0
     blur: float = 0.0
     noise: float = 0.0
@@ -105,7 +106,7 @@ def draw_scene(rng: np.random.Generator, nuisance: float) -> Scene:
         gaze=(float(np.clip(gaze[0], -20, 20)), float(np.clip(gaze[1], -10, 10))),
         asymmetry=float(np.clip(rng.normal(0, 0.12) * nuisance, -0.4, 0.4)),
         shift=(float(shift[0]), float(shift[1])),
-        scale=float(np.clip(1 + 0.05 * nuisance * rng.normal(), 0.7, 1.3)),
+        scale=_BASE_SCALE * float(np.clip(1 + 0.05 * nuisance * rng.normal(), 0.7, 1.3)),
         exposure=float(np.clip(1 + 0.12 * nuisance * rng.normal(), 0.5, 1.5)),
         blur=blur,
         noise=rng.uniform(0, 5) * nuisance,

@@ -30,8 +30,6 @@ _UPPER_LID_SHARE = 0.7  # of a correction of the aperture; the lower lid takes t
 _ABOVE_EYE = slice(EYE_UPPER - 13, EYE_UPPER + 1)
 _BELOW_EYE = slice(EYE_LOWER, EYE_LOWER + 9)
 _AROUND_EYE = slice(EYE_UPPER - 9, EYE_LOWER + 9)
-
-
 _FADE_ABOVE_EYE = lid_fade(ROW_HEIGHT[_ABOVE_EYE], LID_REACH[0]).astype(np.float32)[:, None]
 _FADE_BELOW_EYE = lid_fade(-ROW_HEIGHT[_BELOW_EYE], LID_REACH[1]).astype(np.float32)[:, None]
 _ONE_SIDED = np.tanh(REFERENCE_X / 15).astype(np.float32)
