@@ -21,6 +21,7 @@ from jaxau.morphable.head import (
     ACROSS,
     EYE_INNER,
     EYE_OUTER,
+    EYEBALL_RADIUS,
     MEAN_HEAD,
     MOUTH_CORNER,
     REFERENCE_X,
@@ -28,7 +29,7 @@ from jaxau.morphable.head import (
 )
 from jaxau.morphable.identity import LIMIT, MODES, identity_basis
 from jaxau.morphable.landmarks import LANDMARKS_68
-from jaxau.morphable.shape import HeadShape, lip_gap, normals
+from jaxau.morphable.shape import LID_THICKNESS, HeadShape, lip_gap, normals
 
 PEOPLE = 30
 
@@ -220,6 +221,20 @@ def test_skin_hardly_ever_folds_over_itself() -> None:
         folded_shares.append((_frontal_areas(_vertices(PERSONS[draw % PEOPLE], aus)) < 0).mean())
     assert np.mean(np.array(folded_shares) == 0) >= 0.97
     assert max(folded_shares) < 0.02
+
+
+def test_lids_lie_on_the_eyeball() -> None:
+    reach = EYEBALL_RADIUS + LID_THICKNESS
+    for shape, gains in PERSONS[:10]:
+        for closing in (0.0, 0.5, 1.0):
+            weights = np.zeros(len(SYNTHETIC_AUS))
+            weights[SYNTHETIC_AUS.index(43)] = closing
+            vertices = shape.vertices(weights * gains)
+            for center in shape.eyeballs:
+                beside = np.square(vertices[..., :2] - center[:2]).sum(-1)
+                before = (beside < reach**2) & (vertices[..., 2] > 40)
+                surface = center[2] + np.sqrt(reach**2 - beside[before])
+                assert (vertices[before, 2] - surface).min() > -1e-3
 
 
 def test_the_linear_model_is_exact_away_from_contacts() -> None:

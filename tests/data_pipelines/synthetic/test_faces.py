@@ -13,6 +13,7 @@ from data_pipelines.synthetic import SynthConfig, SynthFaces
 from data_pipelines.synthetic.dynamics import settle
 from data_pipelines.synthetic.faces import visible_intensities
 from data_pipelines.synthetic.person import Person
+from data_pipelines.synthetic.scene import STUDIO, draw_poses, draw_scene
 from jaxau.facs import SYNTHETIC_AUS
 from jaxau.morphable.grid import sample
 from jaxau.morphable.landmarks import LANDMARKS_68
@@ -107,6 +108,15 @@ def test_frames_come_out_the_same_in_another_process(faces: SynthFaces) -> None:
     assert run.stdout.strip() == here.hexdigest()
 
 
+def test_every_frame_has_its_own_sensor_noise(faces: SynthFaces) -> None:
+    """The wall behind the head stands still, so only noise can change it."""
+    changes = []
+    for subject in range(6):  # some cameras are nearly free of noise
+        first, second = (faces.frame(subject, 1, t).image[:6, :6].astype(int) for t in (0, 1))
+        changes.append(np.abs(first - second).mean())
+    assert np.median(changes) > 0.5  # grey levels
+
+
 def test_seed_subject_clip_and_frame_all_matter(faces: SynthFaces) -> None:
     base = faces.frame(0, 1, 10).image.astype(int)
     others = [faces.frame(1, 1, 10), faces.frame(0, 0, 10), faces.frame(0, 1, 11)]
@@ -199,8 +209,9 @@ def test_intensities_change_smoothly_except_in_blinks() -> None:
     faces = SynthFaces(SynthConfig(tier="small"))
     steps = [np.abs(np.diff(faces.labels(s, c), axis=0)) for s in range(10) for c in range(3)]
     steps_per_au = np.concatenate(steps).max(0)
-    lids = [COLUMN[43], COLUMN[5], COLUMN[7]]  # AU5 and AU7 vanish with a blink
-    assert np.delete(steps_per_au, lids).max() < 2.5
+    # AU5 and AU7 vanish with a blink, AU15 under a smile, AU23 and AU24 when the lips part.
+    cut_off = [COLUMN[au] for au in (5, 7, 15, 23, 24, 43)]
+    assert np.delete(steps_per_au, cut_off).max() < 2.5
     assert steps_per_au[COLUMN[43]] > 1
 
 
@@ -211,6 +222,22 @@ def test_a_quarter_of_the_frame_rate_takes_a_quarter_of_the_frames() -> None:
         return float(np.mean([np.abs(np.diff(clip, axis=0)).mean() for clip in labels]))
 
     assert mean_step(12.5, 40) == pytest.approx(4 * mean_step(50, 160), rel=0.25)
+
+
+def test_nuisance_scales_pose_and_scene() -> None:
+    rng = np.random.default_rng(0)
+    assert (draw_poses(rng, 10, 25, 0) == 0).all() and draw_scene(rng, 0) == STUDIO
+    spread = [np.std([draw_poses(rng, 1, 25, k)[0, 0] for _ in range(200)]) for k in (0.5, 1)]
+    assert 4 < spread[0] < 7 and 9 < spread[1] < 13  # degrees of yaw
+    wild = np.concatenate([draw_poses(rng, 80, 25, 3) for _ in range(30)])
+    assert np.abs(wild).max() == 40
+
+
+def test_chins_and_brows_are_in_the_picture() -> None:
+    faces = SynthFaces(SynthConfig(tier="tiny", frames=2, clips=3))
+    points = np.concatenate([faces.frame(s, c, 1).lm98[None] for s in range(12) for c in range(3)])
+    inside = ((points >= 0) & (points <= 95)).all(-1)
+    assert inside.mean() > 0.99
 
 
 def test_folds_are_subject_exclusive_complete_and_balanced() -> None:
