@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -96,7 +97,9 @@ def _readable(value: Any) -> str:
 
 
 def _predict(options: argparse.Namespace, arguments: Sequence[str]) -> int:
-    # Here, because `info` needs none of it.
+    # Arrow's own memory pool keeps growing a little; this is read when pyarrow is imported.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    # Imported here, because `info` needs none of it.
     from tqdm import tqdm
 
     from jaxau import predict

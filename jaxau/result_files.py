@@ -19,7 +19,7 @@ from jaxau.checkpoint import write_json
 from jaxau.faces.video import PICTURES, VideoWriter, write_image
 from jaxau.predict import FrameFaces, Predictor, rows, schema
 
-_ROWS_PER_GROUP = 2048  # of a Parquet file
+_ROWS_PER_GROUP = 512  # of a Parquet file; what waits in memory
 
 
 @dataclass(frozen=True)

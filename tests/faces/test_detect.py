@@ -35,6 +35,17 @@ def test_a_mirrored_picture_gives_mirrored_points(shared, yunet):
     np.testing.assert_allclose(mirrored.landmarks, expected, atol=6)
 
 
+def test_as_opencv_finds_it_in_the_file(shared, yunet):
+    """A picture that is not reduced: the same numbers as OpenCV gives for its own (BGR) picture."""
+    detector = cv2.FaceDetectorYN.create(
+        str(shared / "weights" / "yunet_n_640_640.onnx"), "", (572, 562), 0.6
+    )
+    found = detector.detect(cv2.imread(str(shared / "media" / "single_face.jpg")))[1]
+    (face,) = yunet.detect(read_image(shared / "media" / "single_face.jpg"))
+    np.testing.assert_allclose(face.landmarks.ravel(), found[0, 4:14], atol=1e-3)
+    assert face.score == pytest.approx(found[0, 14], abs=1e-5)
+
+
 def test_points_do_not_depend_on_the_picture_size(shared, yunet):
     image = read_image(shared / "media" / "single_face.jpg")
     (face,) = yunet.detect(image)

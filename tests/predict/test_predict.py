@@ -10,14 +10,14 @@ from jaxau.predict import FrameFaces, Predictor, faces_of_landmarks, in_backgrou
 
 def test_numbers_are_the_networks(tmp_path):
     predictor = Predictor(fake_model())
-    images = [picture(i) for i in range(5)]
-    table = predictor(images, landmarks=np.stack([FACE + i for i in range(5)]))
-    expected = np.stack([sigmoid(expected_logits(im, FACE + i)) for i, im in enumerate(images)])
+    images = [picture(i) for i in range(40)]
+    table = predictor(images, landmarks=np.stack([FACE + i % 5 for i in range(40)]))
+    expected = np.stack([sigmoid(expected_logits(im, FACE + i % 5)) for i, im in enumerate(images)])
     got = table[[f"AU{au:02d}_p" for au in AUS]].to_numpy()
     np.testing.assert_allclose(got, expected, atol=2e-6)
     occurs = table[[f"AU{au:02d}_c" for au in AUS]].to_numpy()
     np.testing.assert_array_equal(occurs, expected >= [0.5, 0.4, 0.6])
-    assert occurs.any() and not occurs.all()
+    assert ((expected > 0.4) & (expected < 0.5))[:, 1].any()  # the second threshold is .4
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
@@ -92,7 +92,7 @@ def test_frames_do_not_wait_forever_for_a_full_batch():
         nonlocal read
         faces = faces_of_landmarks([LandmarkRow(0, FACE, None)])
         yield predictor.prepare(Frame(0, 0.0, picture(0)), faces)
-        while True:
+        while read < 5000:
             read += 1
             yield FrameFaces(read, 0.0, faces_of_landmarks([]), 64)
 
