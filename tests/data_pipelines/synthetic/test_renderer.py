@@ -104,8 +104,7 @@ def test_irises_are_where_the_landmarks_say() -> None:
             near = np.hypot(x - lids[:, 0].mean(), y - lids[:, 1].mean()) < 7
             dark = near & (grey < np.percentile(grey[near], 12))
             errors.append(np.hypot(x[dark].mean() - center[0], y[dark].mean() - center[1]))
-    assert np.mean(np.array(errors) < 2.5) >= 0.9
-    assert np.median(errors) < 1.5
+    assert np.mean(np.array(errors) < 1.5) >= 0.95  # px of 256
 
 
 def test_a_mirrored_turn_gives_the_mirrored_picture() -> None:
