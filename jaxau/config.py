@@ -219,9 +219,16 @@ def _build(kind: Any, value: Any, path: str) -> Any:
         return {str(n): _build(arguments[1], v, f"{path}.{n}") for n, v in value.items()}
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if kind is not Any and type(value) is not kind:
+    if kind is Any:
+        return _as_tuples(value)
+    if type(value) is not kind:
         raise ValueError(f"{path}: expected {kind.__name__}, got {value!r}")
     return value
+
+
+def _as_tuples(value: Any) -> Any:
+    """JSON knows no tuples; a network's field is the same after a round trip."""
+    return tuple(_as_tuples(item) for item in value) if isinstance(value, list | tuple) else value
 
 
 def _rule(holds: bool, path: str, value: Any, rule: str) -> None:

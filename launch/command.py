@@ -13,7 +13,8 @@ def run(main: Callable[[], None]) -> None:
         try:
             rest = flags.FLAGS(argv)
         except (flags.Error, KeyError) as error:
-            message = error.args[0].strip("'").replace("\\'", "'") if isinstance(error, KeyError) else error
+            # A KeyError's own text is the repr of its message, with quotes and line breaks escaped.
+            message = error.args[0].replace("\n", ": ") if isinstance(error, KeyError) else error
             _fail(f"{message}; --help lists the flags")
         if len(rest) > 1:
             _fail(f"unexpected arguments {rest[1:]}; flags are written --name=value")

@@ -1,0 +1,72 @@
+"""The schema refuses what it does not know, with the path, the rule and the remedy."""
+
+import json
+
+import pytest
+from small_run import small_config
+
+from configs import lac
+from jaxau import facs
+from jaxau.config import from_dict, parse_argument, to_config_dict, to_dict
+
+
+def _changed(path: str, value: object) -> dict:
+    values = to_dict(small_config())
+    *parents, name = path.split(".")
+    inner = values
+    for parent in parents:
+        inner = inner[parent]
+    inner[name] = value
+    return values
+
+
+def test_round_trip_keeps_everything_and_the_order_of_stages():
+    config = lac.get_config("disfa,fold=2")
+    assert list(config.stages) == ["frames", "clips"]
+    built = from_dict(config.to_dict())
+    assert from_dict(to_config_dict(built).to_dict()) == built
+    assert from_dict(json.loads(json.dumps(to_dict(built)))) == built  # as stored beside checkpoints
+    assert built.data.fold == 2 and built.data.aus == facs.CORPUS_AUS["disfa"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("stages.clips.optim.lrr", 1, r"config.stages.clips.optim.lrr: unknown field, did you mean 'lr'\?"),
+        ("nonsense", 1, r"config.nonsense: unknown field, known fields: name, data"),
+        ("data.aus", (1, 3), r"AU \[3\]: not among the known AUs \[1, 2, 4"),
+        ("data.aus", (1, 1), r"name at least one AU, and each only once"),
+        ("stages.clips.epochs", 1.5, r"config.stages.clips.epochs: expected int, got 1.5"),
+        ("stages.clips.epochs", True, r"config.stages.clips.epochs: expected int, got True"),
+        ("stages.clips.epochs", 0, r"config.stages.clips.epochs: 0 breaks the rule: at least 1"),
+        ("stages.clips.start_from", "clip", r"start_from: .clip. breaks the rule: .*earlier stage"),
+        ("stages.frames.view", "frame", r"stages.frames.view: 'frame' is not one of \['frames', 'clips'\]"),
+        ("stages.frames.augment.resize_to", 16, r"resize_to: 16 breaks the rule: 0 or .* \(32\)"),
+        ("data.fold", 0, r"config.data.fold: 0 breaks the rule: folds are counted from 1"),
+        ("stages", {}, r"config.stages: \{\} breaks the rule: name at least one stage"),
+        ("stages.frames", 3, r"config.stages.frames: expected fields, got 3"),
+    ],
+)  # fmt: skip
+def test_wrong_values_are_refused(path, value, message):
+    with pytest.raises(ValueError, match=message):
+        from_dict(_changed(path, value))
+
+
+def test_integers_stand_for_floats():
+    assert from_dict(_changed("stages.clips.optim.lr", 1)).stages["clips"].optim.lr == 1.0
+
+
+def test_missing_fields_are_named():
+    values = to_dict(small_config())
+    del values["data"]["corpus"]
+    with pytest.raises(ValueError, match=r"config.data: give a value for corpus"):
+        from_dict(values)
+
+
+def test_arguments_after_the_colon():
+    assert parse_argument("disfa,fold=1", "synthetic") == ("disfa", {"fold": "1"})
+    assert parse_argument("fold=2", "synthetic") == ("synthetic", {"fold": "2"})
+    with pytest.raises(ValueError, match=r"\['2'\] is not of the form name=value"):
+        parse_argument("disfa,2", "synthetic")
+    with pytest.raises(ValueError, match=r"give one of \['bp4d', 'disfa', 'synthetic'\] and fold=N"):
+        lac.get_config("gft")
