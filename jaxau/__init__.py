@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -10,3 +11,11 @@ import jax
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jaxau" / "xla"
     jax.config.update("jax_compilation_cache_dir", str(_cache))
+
+
+def __getattr__(name: str) -> Any:
+    if name == "load":  # on demand: prediction needs tables and video, training does not
+        from jaxau.predict import load
+
+        return load
+    raise AttributeError(f"module 'jaxau' has no attribute {name!r}")

@@ -33,8 +33,7 @@ def pixels_logistic_regression(
     reduce = PCA(components, whiten=True, random_state=0)
     x, x_test = reduce.fit_transform(learned["pixels"]), reduce.transform(predicted["pixels"])
     probability = np.full(predicted["au"].shape, 0.5)
-    for column in range(probability.shape[1]):
-        coded = learned["au_mask"][:, column]
+    for column, coded in enumerate(learned["au_mask"].T):
         y = learned["au"][coded, column]
         if len(np.unique(y)) == 2:
             model = LogisticRegression(C=0.01, class_weight="balanced", max_iter=300)
