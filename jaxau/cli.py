@@ -58,6 +58,13 @@ def _parser() -> argparse.ArgumentParser:
         "68 or 98 points; or a table of OpenFace 2 for one video",
     )
     predict.add_argument("--every", type=int, default=1, metavar="N", help="predict each N-th frame only")
+    predict.add_argument("--save_landmarks", action="store_true", help="columns x_0.. y_0.. in the tables")
+    predict.add_argument(
+        "--format",
+        choices=["jaxau", "openface"],
+        default="jaxau",
+        help="columns of the CSV file; openface: those of OpenFace 2 that exist here, frames from 1",
+    )
     predict.add_argument(
         "--alignment", metavar="NAME", help="refuse a checkpoint that was trained with another alignment"
     )
@@ -86,6 +93,8 @@ def _info(options: argparse.Namespace) -> int:
         print(json.dumps(info))
         return 0
     for key, value in info.items():
+        if key == "config":
+            value = "see --json"
         print(f"{key:22}{_readable(value)}")
     return 0
 
@@ -129,7 +138,7 @@ def _predict(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         )
     job = Job(
         predictor,
-        Options(about, landmarks, options.every, options.overlay),
+        Options(about, landmarks, options.every, options.save_landmarks, options.format, options.overlay),
         options.out,
         ["jaxau", *arguments],
         say,

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from jaxau import facs
-from jaxau.predict import Face, FrameFaces
+from jaxau.result_table import Face, FrameFaces
 
 LONGEST_SIDE = 1280
 _SHORTEST_HEIGHT = 480

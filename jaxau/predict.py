@@ -25,6 +25,7 @@ from jaxau.faces.landmark_file import LandmarkRow
 from jaxau.faces.landmarks import check_landmarks
 from jaxau.faces.track import FaceTracker
 from jaxau.faces.video import Frame, open_video
+from jaxau.result_table import Face, FrameFaces, rows, schema
 
 T = TypeVar("T")
 
@@ -32,51 +33,6 @@ STILLS_PER_BATCH = 16
 CLIPS_PER_BATCH = 4
 
 _UNTIMED_FPS = 25.0  # for following faces in a video without time stamps
-
-
-@dataclass
-class Face:
-    """One row of the results: a face of a frame, or the reason why there is none.
-
-    Attributes:
-      face_id: stable over a video; None without a face.
-      box: (4,) x, y, width, height in pixels.
-      confidence: of the detector, in [0, 1].
-      landmarks: (p, 2) pixels of the frame.
-      reason: empty if AUs are predicted, else no_face, no_landmarks, face_lost or bad_landmarks.
-      crop: the network's input, until it has been predicted.
-      probability: (k,) of the AUs, from then on.
-    """
-
-    face_id: int | None = None
-    box: np.ndarray | None = None
-    confidence: float | None = None
-    landmarks: np.ndarray | None = None
-    reason: str = ""
-    crop: np.ndarray | None = None
-    probability: np.ndarray | None = None
-
-
-@dataclass
-class FrameFaces:
-    """The faces of one frame (at least one `Face`, which may only hold a reason).
-
-    Attributes:
-      index: counts decoded frames from 0.
-      timestamp: in seconds; None where the file has none.
-      width: of the frame in pixels.
-      image: kept only for overlays, perhaps reduced.
-    """
-
-    index: int
-    timestamp: float | None
-    faces: list[Face]
-    width: int
-    image: np.ndarray | None = None
-
-    def is_done(self) -> bool:
-        """Whether no face waits for the network."""
-        return all(face.crop is None for face in self.faces)
 
 
 @dataclass
@@ -129,8 +85,7 @@ class Predictor:
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size {batch_size}: must be at least 1; leave it out")
         self._batch_size = batch_size or (CLIPS_PER_BATCH if self._clip_length else STILLS_PER_BATCH)
-        stage = info["config"]["stages"][info["stage"]]
-        self._resize_to = int(stage["augment"]["resize_to"])
+        self._resize_to = int(info["resize_to"])
         self._variables = jax.device_put(model.variables)
 
         def probabilities(variables: Any, image: jax.Array) -> jax.Array:
@@ -323,55 +278,6 @@ def faces_of_landmarks(found: Iterable[LandmarkRow]) -> list[Face]:
         low, high = face.landmarks.min(0), face.landmarks.max(0)
         face.box = np.concatenate([low, high - low])
     return faces or [Face(reason="no_landmarks")]
-
-
-def schema(aus: Sequence[int]) -> pa.Schema:
-    """Columns of the results: probability ``AU01_p`` and occurrence ``AU01_c`` of each AU."""
-    return pa.schema(
-        [
-            ("video", pa.string()),
-            ("frame", pa.int32()),
-            ("face_id", pa.int32()),
-            ("timestamp", pa.float64()),
-            ("confidence", pa.float32()),
-            ("success", pa.int8()),
-            ("reason", pa.string()),
-            *((name, pa.float32()) for name in "xywh"),
-            *((f"{facs.column(au)}_p", pa.float32()) for au in aus),
-            *((f"{facs.column(au)}_c", pa.int8()) for au in aus),
-        ]
-    )
-
-
-def rows(frame: FrameFaces, video: str, aus: Sequence[int], thresholds: np.ndarray) -> list[dict[str, Any]]:
-    """The rows of a predicted frame: exactly one for each face, or one with a reason.
-
-    Args:
-      frame: after `Predictor.stream`.
-      video: name of the file.
-      aus: k AU numbers.
-      thresholds: (k,); an AU occurs where its probability reaches its threshold.
-    """
-    table = []
-    for face in frame.faces:
-        row: dict[str, Any] = {
-            "video": video,
-            "frame": frame.index,
-            "face_id": face.face_id,
-            "timestamp": None if frame.timestamp is None else round(frame.timestamp, 6),
-            "confidence": None if face.confidence is None else round(face.confidence, 4),
-            "success": int(face.probability is not None),
-            "reason": face.reason,
-        }
-        if face.box is not None:
-            row |= dict(zip("xywh", face.box.round(2).tolist(), strict=True))
-        if face.probability is not None:
-            occurs = face.probability >= thresholds
-            for au, p, c in zip(aus, face.probability, occurs, strict=True):
-                row[f"{facs.column(au)}_p"] = round(float(p), 6)
-                row[f"{facs.column(au)}_c"] = int(c)
-        table.append(row)
-    return table
 
 
 def in_background(items: Iterable[T], ahead: int) -> Iterator[T]:

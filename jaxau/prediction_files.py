@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tqdm import tqdm
 
@@ -22,13 +22,14 @@ from jaxau.faces.video import (
     open_video,
     read_image,
 )
-from jaxau.predict import Face, FrameFaces, Predictor, faces_of_landmarks, in_background
+from jaxau.predict import Predictor, faces_of_landmarks, in_background
 from jaxau.result_files import ResultFiles, Source
+from jaxau.result_table import Face, FrameFaces
 
 _DECODED_AHEAD = 8  # frames
 _FROM_CHECKPOINT = (
-    "network stage epoch trained_on synthetic corpus protocol fold manifest_hash licence alignment "
-    "image_size clip_length threshold_source"
+    "network stage epoch trained_on synthetic corpus protocol fold train_subjects manifest_hash licence "
+    "alignment image_size resize_to clip_length threshold_source"
 ).split()
 
 
@@ -40,12 +41,16 @@ class Options:
       detector: what stands in the sidecar: name, file and hash of the detector; None with landmarks.
       landmarks: landmarks that replace detection.
       every: only each so many-th decoded frame is predicted.
+      save_landmarks: write the landmarks into the tables.
+      format: of the CSV file: our columns, or those of OpenFace 2.
       overlay: also write pictures or videos to look at; they show the faces.
     """
 
     detector: dict[str, Any] | None = None
     landmarks: LandmarkFile | None = None
     every: int = 1
+    save_landmarks: bool = False
+    format: Literal["jaxau", "openface"] = "jaxau"
     overlay: bool = False
 
 
@@ -79,6 +84,8 @@ def find_sources(inputs: Sequence[Path | str]) -> tuple[list[Source], list[str]]
             found = sorted(
                 p for p in given.rglob("*") if p.suffix.lower() in PICTURES | VIDEOS and p.is_file()
             )
+            # Results may stand beside the inputs.
+            found = [p for p in found if not p.stem.endswith((".overlay", ".partial"))]
             sources += [Source(p, _printable(p.relative_to(given).as_posix())) for p in found]
             if not found:
                 problems.append(f"{_printable(given)}: no picture or video in this folder")
@@ -245,7 +252,7 @@ class Job:
                     about = _about(item.source)
                     bar.set_description(item.source.name[-30:])
                     bar.total += self._expected_frames(item.source)
-                    results = ResultFiles(self._out, item.source, self._predictor, self._options.overlay)
+                    results = self._open_results(item.source)
                 elif isinstance(item, _End):
                     if results is not None:
                         results.finish(self._sidecar | about, item.error)
@@ -262,6 +269,14 @@ class Job:
                     results = None
                 if isinstance(item, _End):
                     self._problem(failed)
+
+    def _open_results(self, source: Source) -> ResultFiles:
+        options = self._options
+        points = 0
+        if options.save_landmarks:
+            points = 5 if options.landmarks is None else options.landmarks.points
+        is_openface = options.format == "openface"
+        return ResultFiles(self._out, source, self._predictor, points, is_openface, options.overlay)
 
     def _expected_frames(self, source: Source) -> int:
         if source.is_picture:
@@ -301,6 +316,8 @@ class Job:
                 "detector": options.detector,
                 "landmarks": landmarks,
                 "every": options.every,
+                "save_landmarks": options.save_landmarks,
+                "format": options.format,
                 "overlay": options.overlay,
                 "calibration": None,
             },

@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from jaxau import overlay
 from jaxau.checkpoint import write_json
 from jaxau.faces.video import PICTURES, VideoWriter, write_image
-from jaxau.predict import FrameFaces, Predictor, rows, schema
+from jaxau.predict import Predictor
+from jaxau.result_table import FrameFaces, openface_columns, openface_row, rows, schema
 
 _ROWS_PER_GROUP = 512  # of a Parquet file; what waits in memory
 
@@ -47,18 +48,30 @@ class ResultFiles:
       out: folder of the job.
       source: the input.
       predictor: gives the AUs and thresholds.
+      points: number of landmarks to write; 0 leaves them out.
+      openface: the CSV file has the columns of OpenFace 2 (the Parquet file always has ours).
       with_overlay: also write a video or picture to look at.
     """
 
-    def __init__(self, out: Path, source: Source, predictor: Predictor, with_overlay: bool) -> None:
+    def __init__(
+        self,
+        out: Path,
+        source: Source,
+        predictor: Predictor,
+        points: int = 0,
+        openface: bool = False,
+        with_overlay: bool = False,
+    ) -> None:
         self._out, self._source, self._predictor = out, source, predictor
-        self._schema = schema(predictor.aus)
+        self._schema = schema(predictor.aus, points)
+        self._openface = openface
+        self._columns = openface_columns(predictor.aus, points) if openface else self._schema.names
         self._buffer: list[dict[str, Any]] = []
         self.counts: Counter[str] = Counter()
         self.frames = 0
         self.path(".csv").parent.mkdir(parents=True, exist_ok=True)
         self._csv = self.path(".partial.csv").open("w", newline="", encoding="utf-8")
-        self._table = csv.DictWriter(self._csv, self._schema.names)
+        self._table = csv.DictWriter(self._csv, self._columns, extrasaction="ignore")
         self._table.writeheader()
         self._parquet = pq.ParquetWriter(self.path(".partial.parquet"), self._schema)
         self._overlay = ".overlay.jpg" if source.is_picture else ".overlay.mp4"
@@ -73,7 +86,7 @@ class ResultFiles:
         """Write the rows of a predicted frame."""
         predictor = self._predictor
         new = rows(frame, self._source.name, predictor.aus, predictor.thresholds)
-        self._table.writerows(new)
+        self._table.writerows(map(openface_row, new) if self._openface else new)
         self._buffer += new
         if len(self._buffer) >= _ROWS_PER_GROUP:
             self._write_group()
@@ -103,7 +116,7 @@ class ResultFiles:
             "frames": self.frames,
             "rows": sum(self.counts.values()),
             "counts": dict(self.counts),
-            "columns": self._schema.names,
+            "columns": self._columns,
         }
         # The old description goes first: it must never stand beside results of another run.
         self.path(".json").unlink(missing_ok=True)

@@ -82,19 +82,34 @@ class LandmarkFile:
         column, current = self._columns["video"], None
         position, number = file.tell(), 2
         while line := file.readline():
-            # Names stand in front as a rule: there is no need to split all of a long line.
-            video = line.split(b",", 1)[0].decode() if column == 0 else _fields(line)[column]
-            if video.startswith('"'):
-                video = _fields(line)[column]
-            if line.strip() and video != current:
-                if video in self._start:
-                    raise ValueError(
-                        f"landmarks {self.path}, line {number}: rows of {video!r} stand in several "
-                        "places; sort the file by video and frame"
-                    )
-                self._start[video] = (position, number)
-                current = video
+            if line.strip():
+                video = self._video(line, column, number)
+                if video != current:
+                    if video in self._start:
+                        raise ValueError(
+                            f"landmarks {self.path}, line {number}: rows of {video!r} stand in several "
+                            "places; sort the file by video and frame"
+                        )
+                    self._start[video] = (position, number)
+                    current = video
             position, number = file.tell(), number + 1
+
+    def _video(self, line: bytes, column: int, number: int) -> str:
+        try:
+            # Names stand in front as a rule: there is no need to split all of a long line.
+            if column == 0 and not line.startswith(b'"'):
+                return line.split(b",", 1)[0].decode()
+            return _fields(line)[column]
+        except (UnicodeDecodeError, IndexError) as error:
+            raise ValueError(
+                f"landmarks {self.path}, line {number}: cannot be read ({error}); the file must be UTF-8 "
+                "with a video in each row"
+            ) from error
+
+    @property
+    def points(self) -> int:
+        """Number of landmarks of a face."""
+        return len(self._xy)
 
     @property
     def videos(self) -> list[str]:

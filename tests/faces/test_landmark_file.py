@@ -99,3 +99,7 @@ def test_unusable_files_are_refused(tmp_path):
     path.write_text(path.read_text().splitlines()[0] + "\na.mp4,0,0,1\n")
     with pytest.raises(ValueError, match="line 2: 4 fields cannot be read"):
         list(LandmarkFile(path).frames("a.mp4"))
+    path.write_bytes(b"video,frame,face_id," + b",".join(b"x_%d,y_%d" % (i, i) for i in range(5)))
+    path.write_bytes(path.read_bytes() + b"\nm\xfcde.mp4,0,0" + b",1" * 10)
+    with pytest.raises(ValueError, match="line 2: cannot be read.*must be UTF-8"):
+        LandmarkFile(path)

@@ -42,6 +42,7 @@ def fake_model(clip_length: int = 0, side: int = 32, resize_to: int = 36) -> Mod
         "threshold_source": "inner",
         "alignment": "jaa256",
         "image_size": side,
+        "resize_to": resize_to,
         "clip_length": clip_length,
         "trained_on": "synthetic faces (test)",
         "synthetic": True,
@@ -52,7 +53,6 @@ def fake_model(clip_length: int = 0, side: int = 32, resize_to: int = 36) -> Mod
         "licence": "Apache-2.0",
         "epoch": 3,
         "hash": "0123",
-        "config": {"stages": {stage: {"augment": {"resize_to": resize_to}}}},
     }
     return Model(Tiny(temporal=clip_length > 0), variables, info)
 

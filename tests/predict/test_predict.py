@@ -5,7 +5,8 @@ from prediction_kit import AUS, FACE, expected_logits, fake_model, picture, sigm
 from jaxau.faces.detect import YuNet
 from jaxau.faces.landmark_file import LandmarkRow
 from jaxau.faces.video import Frame, read_image
-from jaxau.predict import FrameFaces, Predictor, faces_of_landmarks, in_background
+from jaxau.predict import Predictor, faces_of_landmarks, in_background
+from jaxau.result_table import FrameFaces
 
 
 def test_numbers_are_the_networks(tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from prediction_kit import AUS, landmark_rows, picture, write_landmarks
+from prediction_kit import AUS, fake_model, landmark_rows, picture, write_landmarks
 
 import jaxau
 from jaxau.faces.video import VideoWriter, read_image, write_image, write_video
@@ -77,6 +77,37 @@ def test_several_faces_in_a_frame(run, small_video, tmp_path):
     table = results(tmp_path / "out", "a.mp4")
     assert len(table) == 38
     assert table.face_id.tolist() == [0, 4] * 18 + [0, 0]
+
+
+def test_landmarks_on_request(run, small_video, tmp_path):
+    """They can be read back as input, and give the same numbers."""
+    video, landmarks = small_video
+    assert run(video, "--landmarks", landmarks, "--save_landmarks")[0] == 0
+    first = results(tmp_path / "out", "a.mp4")
+    assert list(first.columns[11:21]) == [f"{axis}_{i}" for axis in "xy" for i in range(5)]
+    assert first.loc[1, ["x_0", "y_0", "x_4", "y_4"]].tolist() == [25, 20, 39, 36]
+    assert first.loc[6, ["x_0", "y_4"]].isna().all()
+    first[first.success == 1].to_csv(tmp_path / "again.csv", index=False)
+    run(video, "--landmarks", tmp_path / "again.csv", "--save_landmarks")
+    pd.testing.assert_frame_equal(results(tmp_path / "out", "a.mp4"), first)
+
+
+def test_columns_of_openface(run, small_video, tmp_path, shared):
+    video, landmarks = small_video
+    arguments = [video, "--landmarks", landmarks, "--save_landmarks"]
+    run(*arguments)
+    ours = results(tmp_path / "out", "a.mp4")
+    status, _ = run(*arguments, "--format", "openface")
+    table = pd.read_csv(tmp_path / "out" / "a.mp4.csv")
+    assert status == 0
+    theirs = [name.strip() for name in pd.read_csv(shared / "media" / "OpenFace_Test.csv", nrows=0)]
+    known = [name for name in table.columns if name in theirs]
+    assert known == [name for name in theirs if name in set(table.columns)]  # its order
+    assert set(table.columns) - set(known) == {"face_id"}  # of its tables of several faces
+    assert not any(name.endswith(("_p", "_r")) for name in table.columns)
+    assert table.frame.tolist() == list(range(1, 21))
+    np.testing.assert_array_equal(table.AU12_c, ours.AU12_c)
+    assert len(pd.read_parquet(tmp_path / "out" / "a.mp4.parquet").columns) == len(ours.columns)
 
 
 def test_done_files_are_skipped_until_something_changes(run, small_video, tmp_path):
@@ -172,6 +203,17 @@ def test_results_that_cannot_be_written_do_not_stop_the_job(run, small_video, tm
     assert len(results(tmp_path / "out", "b.png")) == 1
 
 
+def test_a_damaged_checkpoint_stops_the_job(run, small_video, tmp_path, monkeypatch):
+    video, landmarks = small_video
+    model = fake_model()
+    model.variables["params"]["head"]["bias"][0] = np.inf
+    model.variables["params"]["head"]["kernel"][:] = -np.inf
+    monkeypatch.setattr("prediction_kit.fake_model", lambda clip_length: model)
+    status, said = run(video, "--landmarks", landmarks)
+    assert status == 1 and "must be finite; the checkpoint is damaged" in said
+    assert not (tmp_path / "out" / "a.mp4.csv").exists()
+
+
 def test_landmarks_that_fit_no_input(run, small_video, tmp_path):
     video, landmarks = small_video
     write_image(tmp_path / "b.png", picture(0))
@@ -262,6 +304,16 @@ def test_overlay(run, small_video, tmp_path):
     row = image[int(0.65 * 480 / 4) + 30, 512 + 62 : 512 + 230].astype(int)
     filled = int((np.ptp(row, axis=-1) > 40).sum())
     assert filled == pytest.approx(168 * table.AU01_p[0], abs=6)
+
+
+def test_results_beside_the_inputs_are_no_inputs(run, small_video, tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    small_video[0].rename(folder / "a.mp4")
+    arguments = [folder, "--landmarks", small_video[1], "--overlay"]
+    assert run(*arguments)[0] == 0
+    status, said = run(*arguments)
+    assert status == 0 and "a.mp4: already done" in said and "overlay" not in said
 
 
 def test_nothing_but_numbers_is_stored_unless_asked(run, small_video, tmp_path):
