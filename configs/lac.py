@@ -83,7 +83,7 @@ def synthetic(fold: int) -> Config:
         stages={
             "frames": Stage(
                 "frames",
-                epochs=8,
+                epochs=10,
                 batch_size=32,
                 optim=Optim(
                     "adamw", 2e-3, 0.02, schedule="cosine", warmup_steps=100, clip_norm=2.0, ema_decay=0.98
@@ -93,7 +93,7 @@ def synthetic(fold: int) -> Config:
             ),
             "clips": Stage(
                 "clips",
-                epochs=6,
+                epochs=4,
                 batch_size=4,
                 start_from="frames",
                 trainable=("lstm", "classifier", "relations", "reduce"),

@@ -119,8 +119,7 @@ def load_model(path: str | Path) -> Model:
     Raises:
       ValueError: there is no finished model, or its variables do not fit its network.
     """
-    directory = _find_model(Path(path))
-    info = json.loads((directory / "model.json").read_text())
+    directory, info = _find_model(Path(path)), read_info(path)
     config = config_lib.from_dict(info["config"])
     network = models.create(config, info["stage"])
     time = (info["clip_length"],) if info["clip_length"] else ()
@@ -133,6 +132,11 @@ def load_model(path: str | Path) -> Model:
     folder = directory.absolute() / "variables"
     _check_structure(ocp.metadata(folder).metadata, target, f"model {folder}")
     return Model(network, ocp.load(folder, target), info)
+
+
+def read_info(path: str | Path) -> dict[str, Any]:
+    """What ``load_model(path).info`` would say, without loading the variables."""
+    return json.loads((_find_model(Path(path)) / "model.json").read_text())
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -82,9 +82,9 @@ def _info(options: argparse.Namespace) -> int:
     if options.what in models.MODELS:
         info = models.describe(options.what, options.aus)
     elif Path(options.what).exists():
-        from jaxau.checkpoint import load_model
+        from jaxau.checkpoint import read_info
 
-        info = load_model(options.what).info
+        info = read_info(options.what)
     else:
         raise ValueError(
             f"{options.what!r}: neither a network ({', '.join(models.MODELS)}) nor a folder; check the name"

@@ -74,8 +74,7 @@ def run(workdir: Path, make_data: Callable[[Config], Any], corpus: str | None = 
     Raises:
       ValueError: no finished stage.
     """
-    first = checkpoint.load_model(workdir)
-    config = config_lib.from_dict(first.info["config"])
+    config = config_lib.from_dict(checkpoint.read_info(workdir)["config"])
     if corpus is not None:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, corpus=corpus))
     data, aus = make_data(config), config.data.aus

@@ -31,12 +31,12 @@ from launch import command
 
 _WORKDIR = flags.DEFINE_string("workdir", "demo", "Folder for data, run and page.")
 
-# 72 people, of whom 24 are tested; 8 frames a second, because expressions change slowly.
+# 96 people, of whom 32 are tested; 8 frames a second, because expressions change slowly.
 CORPUS = SynthConfig(
-    tier="small", subjects=72, clips=6, frames=24, fps=8.0, size=128, nuisance=0.5, profile="balanced"
+    tier="small", subjects=96, clips=6, frames=24, fps=8.0, size=128, nuisance=0.75, profile="balanced"
 )
 # Other people, seen by nobody before, at the frame rate and size of a video.
-VIDEO = SynthConfig(tier="small", subjects=1, clips=1, frames=150, fps=25.0, size=256, nuisance=0.5, seed=1)
+VIDEO = SynthConfig(tier="small", subjects=1, clips=1, frames=150, fps=25.0, size=256, nuisance=0.75, seed=1)
 # BP4D's 12 AUs and a frame that shows each of them: what the contact sheet draws.
 _SHEET_AUS = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24, 25)
 
@@ -77,7 +77,7 @@ def main() -> None:
     with _phase("page", seconds):
         examples: html.Examples = {
             "localisation": _localisation(run_dir, data_dir),
-            "video": _predicted_video(workdir / "prediction" / "unseen_synthetic.csv", config.data.aus),
+            "video": _predicted_video(workdir / "prediction" / "unseen_synthetic.mp4.csv", config.data.aus),
             "contact_sheet": _contact_sheet(),
             "wall_time": seconds,
             "facts": facts,
