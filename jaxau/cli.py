@@ -143,7 +143,7 @@ def _predict(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         ["jaxau", *arguments],
         say,
     )
-    say(f"checkpoint trained on {predictor.info['trained_on']}")
+    say(f"checkpoint {predictor.statement}")
     problems = job.run(options.inputs)
     if problems:
         say(f"{problems} not done, see above; results are in {options.out}")

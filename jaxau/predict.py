@@ -94,6 +94,12 @@ class Predictor:
 
         self._probabilities = jax.jit(probabilities)
 
+    @property
+    def statement(self) -> str:
+        """What every result must say about where its numbers come from."""
+        trained = f"trained on {self.info['trained_on']}"
+        return f"{trained}: not validated on real faces" if self.info["synthetic"] else trained
+
     # ---- the two stages: faces of frames, then AUs of faces --------------------------------------
 
     def prepare(self, frame: Frame, faces: list[Face]) -> FrameFaces:

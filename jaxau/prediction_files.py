@@ -307,7 +307,7 @@ class Job:
         }
         packages = ("jaxau", "jax", "flax", "numpy", "opencv-python-headless", "av", "pyarrow")
         return {
-            "trained_on": info["trained_on"],
+            "statement": self._predictor.statement,
             "checkpoint": {"hash": info["hash"], **{key: info.get(key) for key in _FROM_CHECKPOINT}},
             "aus": list(self._predictor.aus),
             "thresholds": self._predictor.thresholds.tolist(),

@@ -56,7 +56,7 @@ def test_sidecar(run, small_video, tmp_path):
     video, landmarks = small_video
     run(video, "--landmarks", landmarks, "--every", 4)
     sidecar = json.loads((tmp_path / "out" / "a.mp4.json").read_text())
-    assert sidecar["trained_on"].startswith("synthetic faces")
+    assert sidecar["statement"] == "trained on synthetic faces (test): not validated on real faces"
     assert sidecar["checkpoint"]["hash"] == "0123"
     assert sidecar["checkpoint"]["protocol"] == "synthetic-holdout"
     assert sidecar["thresholds"] == [0.5, 0.4, 0.6] and sidecar["aus"] == list(AUS)
