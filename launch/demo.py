@@ -22,7 +22,8 @@ from configs import lac
 from data_pipelines.corpora import synthetic
 from data_pipelines.loader import make_data
 from data_pipelines.preparation import prepare
-from data_pipelines.synthetic import Person, SynthConfig, SynthFaces, render
+from data_pipelines.synthetic import Person, SynthConfig, SynthFaces
+from data_pipelines.synthetic.cli import contact_sheet
 from jaxau import checkpoint, cli, evaluate, facs, train
 from jaxau.config import from_dict
 from jaxau.faces.video import write_video
@@ -37,8 +38,6 @@ CORPUS = SynthConfig(
 )
 # Other people, seen by nobody before, at the frame rate and size of a video.
 VIDEO = SynthConfig(tier="small", subjects=1, clips=1, frames=150, fps=25.0, size=256, nuisance=0.75, seed=1)
-# BP4D's 12 AUs and a frame that shows each of them: what the contact sheet draws.
-_SHEET_AUS = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24, 25)
 
 
 def main() -> None:
@@ -78,7 +77,7 @@ def main() -> None:
         examples: html.Examples = {
             "localisation": _localisation(run_dir, data_dir),
             "video": _predicted_video(workdir / "prediction" / "unseen_synthetic.mp4.csv", config.data.aus),
-            "contact_sheet": _contact_sheet(),
+            "contact_sheet": contact_sheet([Person(seed) for seed in range(4)], size=112),
             "wall_time": seconds,
             "facts": facts,
         }
@@ -149,13 +148,6 @@ def _localisation(run_dir: Path, data_dir: Path) -> html.Localisation:
         "probability": 1 / (1 + np.exp(-np.asarray(outputs["logits"]))),
         "truth": au[chosen],
     }
-
-
-def _contact_sheet() -> np.ndarray:
-    """Six people (rows), neutral and with one AU each at intensity 4."""
-    people = [Person(seed) for seed in range(6)]
-    drawn = [{}, *({au: 4.0} for au in _SHEET_AUS)]
-    return np.vstack([np.hstack([render(person, aus, size=112) for aus in drawn]) for person in people])
 
 
 if __name__ == "__main__":
