@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,6 +27,7 @@ from jaxau import checkpoint, cli, evaluate, facs, train
 from jaxau.config import from_dict
 from jaxau.faces.video import write_video
 from jaxau.report import html, tables
+from jaxau.report.examples import choose_records, read_examples
 from launch import command
 
 _WORKDIR = flags.DEFINE_string("workdir", "demo", "Folder for data, run and page.")
@@ -74,8 +74,14 @@ def main() -> None:
         if status := cli.main(arguments):
             raise SystemExit(status)
     with _phase("page", seconds):
+        still = checkpoint.load_model(run_dir / "frames")
+        batches = make_data(config, data_dir).evaluate("frames", "test", batch_size=64)
+        records = choose_records(dict(np.load(folder / "frames_predictions.npz")))
+        maps = read_examples(still, batches, records)
         examples: html.Examples = {
-            "localisation": _localisation(run_dir, data_dir),
+            "localisation": maps["localisation"],
+            "sequence": maps["sequence"],
+            "failures": maps["failures"],
             "video": _predicted_video(workdir / "prediction" / "unseen_synthetic.mp4.csv", config.data.aus),
             "contact_sheet": contact_sheet([Person(seed) for seed in range(4)], size=112),
             "wall_time": seconds,
@@ -126,27 +132,6 @@ def _predicted_video(path: Path, aus: tuple[int, ...]) -> html.Video:
         "aus": list(aus),
         "frames": np.stack([faces.frame(0, 0, int(t)).image for t in shown]),
         "frame_timestamp": rows["timestamp"].to_numpy()[shown],
-    }
-
-
-def _localisation(run_dir: Path, data_dir: Path) -> html.Localisation:
-    """Test faces with many AUs, and the still network's similarity maps."""
-    model = checkpoint.load_model(run_dir / "frames")
-    config = from_dict(model.info["config"])
-    batches = list(make_data(config, data_dir).evaluate("frames", "test", 64))
-    image, au, subject = (
-        np.concatenate([b[key][b["mask"]] for b in batches]) for key in ("image", "au", "subject")
-    )
-    # The busiest frame of each test subject, the busiest subjects first.
-    busiest = {int(s): int(np.argmax(np.where(subject == s, au.sum(1), -1))) for s in np.unique(subject)}
-    chosen = sorted(busiest.values(), key=lambda index: -au[index].sum())[:6]
-    outputs: Any = model.network.apply(model.variables, image[chosen], train=False)
-    return {
-        "images": image[chosen],
-        "attention": np.asarray(outputs["attention"]),
-        "aus": list(config.data.aus),
-        "probability": 1 / (1 + np.exp(-np.asarray(outputs["logits"]))),
-        "truth": au[chosen],
     }
 
 

@@ -49,6 +49,8 @@ class Examples(TypedDict, total=False):
     """What a caller may show beside the numbers; a part that is absent is left out of the page."""
 
     localisation: Localisation
+    sequence: Localisation  # frames of one video, in order
+    failures: Localisation
     video: Video
     contact_sheet: NDArray[np.uint8]  # (h, w, 3) RGB
     wall_time: dict[str, float]  # phase -> seconds
@@ -112,6 +114,8 @@ def write_run_page(workdir: Path, corpus: str, examples: Examples, out: Path) ->
         spread=_spread(scores, predictions),
         curves=[(s, _curves(history, s, scores["stages"][s]["epoch"])) for s in stages],
         localisation=_localisation(examples.get("localisation")),
+        sequence=_localisation(examples.get("sequence")),
+        failures=_localisation(examples.get("failures")),
         video=_video(examples.get("video"), scores, stages[-1]),
         video_title=examples["video"]["title"] if "video" in examples else "",
         sheet=_sheet(examples.get("contact_sheet")),
@@ -127,8 +131,11 @@ def _check_examples(examples: Examples) -> None:
     known = list(Examples.__annotations__)
     if unknown := [key for key in examples if key not in known]:
         raise ValueError(f"examples {unknown}: unknown; the page shows {known}")
+    maps = {"images": "n...", "attention": "n..k", "probability": "nk", "truth": "nk"}
     for part, axes in (
-        ("localisation", {"images": "n...", "attention": "n..k", "probability": "nk", "truth": "nk"}),
+        ("localisation", maps),
+        ("sequence", maps),
+        ("failures", maps),
         ("video", {"timestamp": "t", "probability": "tk", "truth": "tk", "frames": "m...",
                    "frame_timestamp": "m"}),
     ):  # fmt: skip
