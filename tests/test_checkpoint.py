@@ -20,13 +20,13 @@ def _abstract(state):
 def test_keeps_the_latest_and_the_best(tmp_path):
     with checkpoint.Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.latest is None and checkpoints.best is None
-        for step, f1 in [(1, 0.3), (2, 0.9), (3, 0.5), (4, None)]:
+        for step, f1 in [(1, 0.3), (2, 0.9), (3, 0.5), (4, None), (5, 0.6)]:
             checkpoints.save(step, {"w": jnp.full(3, step)}, f1)
         checkpoints.wait()
-        assert checkpoints.latest == 4 and checkpoints.best == 2
-        assert sorted(int(p.name) for p in tmp_path.iterdir() if p.name.isdigit()) == [2, 4]
+        assert checkpoints.latest == 5 and checkpoints.best == 2
+        assert sorted(int(p.name) for p in tmp_path.iterdir() if p.name.isdigit()) == [2, 5]
     with checkpoint.Checkpoints(tmp_path) as checkpoints:  # as another process would see it
-        assert checkpoints.latest == 4 and checkpoints.best == 2
+        assert checkpoints.latest == 5 and checkpoints.best == 2
         restored = checkpoints.restore(2, _abstract({"w": jnp.zeros(3, jnp.int32)}))
         np.testing.assert_array_equal(restored["w"], [2, 2, 2])
 
