@@ -146,6 +146,58 @@ def loss_curves(
     return figure
 
 
+@matplotlib.rc_context(_STYLE)
+def epoch_lines(
+    epoch: NDArray[np.floating], panels: Mapping[str, NDArray[np.floating]], aus: Sequence[int]
+) -> Figure:
+    """A value of each AU over the epochs (LAC, Figs. 4 and 5); lines are named where they end.
+
+    Args:
+      epoch: (e,).
+      panels: title -> (e, k).
+      aus: k AU numbers.
+    """
+    figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
+    colors = {"upper": SERIES[0], "middle": SERIES[2], "lower": SERIES[1]}
+    grid = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (title, values) in zip(grid, panels.items(), strict=True):
+        height = float(np.nanmax(values, initial=0)) or 1.0
+        places = _spread(values[-1], 0.055 * height, 1.02 * height)
+        for column, au in enumerate(aus):
+            color = colors[facs.ACTION_UNITS[au].region]
+            axes.plot(epoch, values[:, column], color=color, lw=1.3, alpha=0.85)
+            axes.annotate(
+                facs.column(au),
+                (epoch[-1], values[-1, column]),
+                (epoch[-1] + 0.06 * np.ptp(epoch) + 0.05, places[column]),
+                va="center",
+                fontsize=8,
+                color=color,
+                arrowprops={"arrowstyle": "-", "color": GRID, "lw": 0.7, "shrinkA": 0, "shrinkB": 0},
+            )
+        axes.set_title(title, color=INK)
+        axes.set_ylim(min(0, places.min(initial=0)), 1.06 * height)
+        axes.set_xlim(epoch[0], epoch[-1] + 0.16 * np.ptp(epoch) + 0.3)
+        axes.set_xticks(epoch[:: max(1, len(epoch) // 6)])
+        axes.grid(axis="y")
+        axes.tick_params(length=2, labelsize=8)
+        axes.set_xlabel("epoch")
+    return figure
+
+
+def _spread(values: NDArray[np.floating], gap: float, top: float) -> NDArray[np.float64]:
+    """Places for labels near ``values`` (k,), ``gap`` apart and none above ``top``, in the same order."""
+    order = np.argsort(values)
+    places = np.array(values, np.float64)
+    for below, above in zip(order[:-1], order[1:], strict=True):
+        places[above] = max(places[above], places[below] + gap)
+    limit = top
+    for index in order[::-1]:
+        places[index] = min(places[index], limit)
+        limit = places[index] - gap
+    return places
+
+
 def running_mean(values: NDArray[np.floating]) -> NDArray[np.float64]:
     """Centred mean over a twentieth of the length, shorter at the ends: (n,) -> (n,)."""
     half = max(1, len(values) // 40)

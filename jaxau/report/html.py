@@ -112,7 +112,10 @@ def write_run_page(workdir: Path, corpus: str, examples: Examples, out: Path) ->
         interval=tables.interval,
         intervals=_intervals(scores),
         spread=_spread(scores, predictions),
-        curves=[(s, _curves(history, s, scores["stages"][s]["epoch"])) for s in stages],
+        curves=[
+            (s, _curves(history, s, scores["stages"][s]["epoch"]), _epochs(history, s, scores["aus"]))
+            for s in stages
+        ],
         localisation=_localisation(examples.get("localisation")),
         sequence=_localisation(examples.get("sequence")),
         failures=_localisation(examples.get("failures")),
@@ -272,6 +275,24 @@ def _curves(history: list[dict[str, Any]], stage: str, chosen_epoch: int) -> Pic
         f"The loss goes from {ends[0]:.3g} to {ends[1]:.3g}."
     )
     return svg(figure, alt)
+
+
+def _epochs(history: list[dict[str, Any]], stage: str, aus: list[int]) -> Picture | None:
+    """Class distribution and recall per AU over epochs, where the network's loss logs them."""
+    rows = [row for row in history if row["stage"] == stage and "inner/f1" in row]
+    if not rows or any(f"recall/{facs.column(au)}" not in rows[0] for au in aus):
+        return None
+    panels = {
+        title: np.array([[row[f"{key}/{facs.column(au)}"] for au in aus] for row in rows])
+        for title, key in (
+            ("share of positive labels in the epoch's sample", "distribution"),
+            ("recall on the training frames", "recall"),
+            ("weight in the loss", "weight"),
+        )
+        if f"{key}/{facs.column(aus[0])}" in rows[0]
+    }
+    figure = figures.epoch_lines(np.array([row["epoch"] for row in rows], float), panels, aus)
+    return svg(figure, f"{', '.join(panels)} of {len(aus)} AUs over {len(rows)} epochs of stage {stage}.")
 
 
 def _localisation(shown: Localisation | None) -> Picture | None:

@@ -114,3 +114,15 @@ def test_figures_leave_the_style_alone_and_the_same_arrays_give_the_same_file():
     ]
     assert dict(matplotlib.rcParams) == before
     assert pictures[0] == pictures[1]
+
+
+def test_epoch_lines_name_each_au_at_its_line_without_overlap() -> None:
+    values = np.array([[0.1, 0.2, 0.2], [0.5, 0.2, 0.21]])
+    figure = figures.epoch_lines(np.array([1.0, 2.0]), {"recall": values}, [1, 6, 12])
+    axes = figure.axes[0]
+    np.testing.assert_array_equal([line.get_ydata() for line in axes.lines], values.T)
+    height = {text.get_text(): text.xyann[1] for text in axes.texts}
+    assert list(height) == ["AU01", "AU06", "AU12"]
+    assert height["AU06"] == 0.2 and height["AU12"] - height["AU06"] >= 0.055 * 0.5 - 1e-9
+    assert height["AU01"] == 0.5
+    assert len({line.get_color() for line in axes.lines}) == 3  # one of each face region
