@@ -2,22 +2,23 @@
 PYTHON ?= python3
 EXTRAS ?= dev,video
 DEMO ?= demo
+INSTALLED := .venv/installed-$(EXTRAS)
 
 .PHONY: demo test lint clean
 
-demo: .venv/installed
+demo: $(INSTALLED)
 	.venv/bin/python -m launch.demo --workdir=$(DEMO)
 
-test: .venv/installed
+test: $(INSTALLED)
 	.venv/bin/python -m pytest
 
-lint: .venv/installed
+lint: $(INSTALLED)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-# The stamp depends on pyproject.toml: new dependencies are installed, old environments reused.
-.venv/installed: pyproject.toml
+# The stamp names the extras and depends on pyproject.toml: an old environment gets what is new.
+$(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --editable '.[$(EXTRAS)]'
 	touch $@
