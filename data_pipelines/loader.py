@@ -10,13 +10,14 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grain
 import jax
 import numpy as np
 
 from data_pipelines import sampling, transforms
-from data_pipelines.protocols import Split, split_subjects
+from data_pipelines.protocols import Split, kept, left_out, split_subjects
 from data_pipelines.records import Manifest, Records
 from jaxau import facs
 from jaxau.config import Augment, Config
@@ -46,10 +47,18 @@ class Plan:
 
 @dataclass(frozen=True)
 class _Video:
-    """Where a video's frames are: first record, numbers of its frames, and who it is."""
+    """The frames of a video that the frame rule keeps, and who it is.
 
-    start: int
-    frames: tuple[int, ...]
+    Attributes:
+      records: (n,) record indices.
+      frames: (n,) frame numbers.
+      dropped: record indices of the other frames.
+    """
+
+    records: np.ndarray
+    frames: np.ndarray
+    dropped: np.ndarray
+    subject: str
     key: tuple[int, int]
     name: str
 
@@ -61,32 +70,26 @@ class _DrawnPlans:
     the same clips.
     """
 
-    def __init__(self, videos: tuple[_Video, ...], config: Config, stills: bool):
+    def __init__(self, videos: list[_Video], config: Config, stills: bool):
         self._clip_length, self._seed = config.data.clip_length, config.seed
         self._stills = stills
-        self._clips: list[tuple[_Video, int, int]] = []
+        self._clips: list[tuple[_Video, int, np.ndarray]] = []
         for video in videos:
-            count = sampling.clips_in_video(
-                len(video.frames), self._clip_length, config.data.subsequences, video.name
+            starts = sampling.clip_starts(
+                video.frames, self._clip_length, config.data.subsequences, video.name
             )
-            self._clips += [(video, count, j) for j in range(count)]
+            self._clips += [(video, j, possible) for j, possible in enumerate(starts)]
 
     def __len__(self) -> int:
         return len(self._clips) * (self._clip_length if self._stills else 1)
 
     def __call__(self, index: int, item: int) -> Plan:
         clip, k = divmod(item, self._clip_length) if self._stills else (item, 0)
-        video, count, j = self._clips[clip]
-        first = video.start + sampling.clip_start(
-            len(video.frames),
-            self._clip_length,
-            count,
-            j,
-            seed=self._seed,
-            epoch=index // len(self),
-            video=video.key,
-        )
-        records = first + (np.array([k]) if self._stills else np.arange(self._clip_length))
+        video, j, possible = self._clips[clip]
+        epoch = index // len(self)
+        start = sampling.draw_start(possible, j, seed=self._seed, epoch=epoch, video=video.key)
+        records = video.records[start : start + self._clip_length]
+        records = records[k : k + 1] if self._stills else records
         return Plan(records, np.ones(len(records), bool), index)
 
 
@@ -168,8 +171,8 @@ class Data:
     Attributes:
       manifest: of the data set.
       split: names of the training, inner and test subjects.
-      statistics: over all frames of the training subjects: ``n`` frames, and per AU ``n_occ`` (k,)
-        occurrences and ``n_coded`` (k,) coded frames.
+      statistics: over the training subjects' frames that the frame rule keeps: ``n`` frames, and per
+        AU ``n_occ`` (k,) occurrences and ``n_coded`` (k,) coded frames.
     """
 
     def __init__(self, config: Config, records: Records, threads: int):
@@ -180,13 +183,8 @@ class Data:
         self.split: Split = split_subjects(
             self.manifest, data.protocol, data.fold, data.inner_fraction, config.seed
         )
-        columns = [self.manifest["aus"].index(au) for au in data.aus]
-        chosen = [s for s in self.manifest["subjects"] if s["name"] in self.split.train]
-        self.statistics = {
-            "n": sum(subject["records"] for subject in chosen),
-            "n_occ": np.array([s["occurs"] for s in chosen], np.int64)[:, columns].sum(0),
-            "n_coded": np.array([s["coded"] for s in chosen], np.int64)[:, columns].sum(0),
-        }
+        self._all_videos = self._list_videos()
+        self.statistics = self._count()
         self._plans = {stage: self._plan(stage) for stage in config.stages}
 
     def num_examples(self, stage: str) -> int:
@@ -260,18 +258,35 @@ class Data:
         )
         return iter(batches.to_iter_dataset(options))
 
-    def _videos(self, part: str) -> tuple[_Video, ...]:
-        subjects = set(getattr(self.split, part))
-        return tuple(
-            _Video(
-                video["start"],
-                tuple(video["frames"]),
-                (video["subject"], video["video"]),
-                video["video_name"],
+    def _list_videos(self) -> list[_Video]:
+        removed = left_out(self._config.data.corpus, self._config.data.frames)
+        videos = []
+        for video in self.manifest["videos"]:
+            subject, frames = video["subject_name"], np.array(video["frames"])
+            keep = kept(frames, removed.get(subject, ()))
+            records, key = video["start"] + np.arange(len(frames)), (video["subject"], video["video"])
+            videos.append(
+                _Video(records[keep], frames[keep], records[~keep], subject, key, video["video_name"])
             )
-            for video in self.manifest["videos"]
-            if video["subject_name"] in subjects
-        )
+        return videos
+
+    def _videos(self, part: str) -> list[_Video]:
+        subjects = set(getattr(self.split, part))
+        return [video for video in self._all_videos if video.subject in subjects and len(video.frames)]
+
+    def _count(self) -> dict[str, Any]:
+        """The manifest's counts of the training subjects, less the frames that the frame rule drops."""
+        columns = [self.manifest["aus"].index(au) for au in self._config.data.aus]
+        chosen = [s for s in self.manifest["subjects"] if s["name"] in self.split.train]
+        n_occ = np.array([s["occurs"] for s in chosen], np.int64)[:, columns].sum(0)
+        n_coded = np.array([s["coded"] for s in chosen], np.int64)[:, columns].sum(0)
+        dropped = [r for v in self._all_videos if v.subject in self.split.train for r in v.dropped]
+        for record in dropped:
+            intensity = self._records.raw(int(record))["au_intensity"][columns]
+            n_occ -= intensity >= self.manifest["label_rule"]["min_intensity"]
+            n_coded -= np.isfinite(intensity)
+        n = sum(subject["records"] for subject in chosen) - len(dropped)
+        return {"n": n, "n_occ": n_occ, "n_coded": n_coded}
 
     def _plan(self, stage: str) -> _DrawnPlans | _ListedPlans:
         if self._config.data.sampling == "all":
@@ -284,7 +299,7 @@ class Data:
         clips = self._config.stages[stage].view == "clips"
         length = self._config.data.clip_length if clips else 1
         return [
-            (video.start + positions, mask)
+            (video.records[positions], mask)
             for video in self._videos(part)
             for positions, mask in sampling.windows(video.frames, length)
         ]
@@ -300,7 +315,8 @@ def make_data(config: Config, data_dir: Path | str, threads: int = 2) -> Data:
 
     Raises:
       ValueError: no such data set, or one that does not fit: another alignment, AUs that it does
-        not code, subjects that the protocol does not list, videos shorter than a clip.
+        not code, a frame rule that it does not have, subjects that the protocol does not list, videos
+        shorter than a clip.
     """
     return Data(config, Records(data_dir, config.data.corpus), threads)
 

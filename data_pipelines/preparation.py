@@ -7,6 +7,7 @@ with the subjects that are missing.
 """
 
 import contextlib
+import dataclasses
 import io
 import json
 import multiprocessing
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -32,6 +33,36 @@ _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
+class Remark:
+    """Frames of a subject whose records are not simply what the owner's files hold, and why.
+
+    Attributes:
+      what: "frame" left out; "label" of ``aus`` masked; "landmarks" of another frame taken.
+      reason: for people; the same for all these frames.
+      frames: their numbers.
+      aus: whose labels are masked.
+    """
+
+    what: Literal["frame", "label", "landmarks"]
+    reason: str
+    frames: tuple[int, ...]
+    aus: tuple[int, ...] = ()
+
+    def to_manifest(self, subject: str) -> dict[str, Any]:
+        """The entry of the manifest, with frame numbers as [first, last] pairs."""
+        numbers = np.array(sorted(self.frames))
+        runs = np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1)
+        return {
+            "subject": subject,
+            "what": self.what,
+            "aus": list(self.aus),
+            "reason": self.reason,
+            "count": len(numbers),
+            "frames": [[int(run[0]), int(run[-1])] for run in runs if len(run)],
+        }
+
+
+@dataclass(frozen=True)
 class Part:
     """The records of one subject, in order of video and frame (n of them).
 
@@ -41,6 +72,7 @@ class Part:
       intensity: (n, k) float32.
       video: (n,) int32.
       frame: (n,) int32.
+      remarks: what the records leave out or replace.
     """
 
     images: list[bytes]
@@ -48,6 +80,7 @@ class Part:
     intensity: np.ndarray
     video: np.ndarray
     frame: np.ndarray
+    remarks: tuple[Remark, ...] = ()
 
     def __post_init__(self) -> None:
         lengths = {
@@ -70,8 +103,7 @@ class Corpus:
       name: of the corpus and its folder.
       request: all arguments that decide what the records hold; JSON values.
       subjects: their names, by subject number.
-      make: (request, subject number) -> `Part`; a module-level function, for other processes.
-      builder: (data_dir, parts) -> the TFDS builder; ``parts()`` yields the part of each subject.
+      make: (request, subject number) -> `Part`; picklable, for other processes.
       manifest: the fields of the manifest that the records do not tell.
     """
 
@@ -79,8 +111,46 @@ class Corpus:
     request: Mapping[str, Any]
     subjects: list[str]
     make: Callable[[Mapping[str, Any], int], Part]
-    builder: Callable[[Path, Callable[[], Iterator[Part]]], tfds.core.GeneratorBasedBuilder]
     manifest: Mapping[str, Any]
+
+
+class AlignedFaces(tfds.core.GeneratorBasedBuilder):
+    """The parts of any corpus on ArrayRecord, in order of subject, video and frame."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def __init__(self, corpus: Corpus, data_dir: Path, parts: Callable[[], Iterator[Part]]):
+        self.name = corpus.name  # of the folder; TFDS would take one name for the class
+        self._corpus, self._parts = corpus, parts
+        super().__init__(data_dir=data_dir, file_format="array_record")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        about = self._corpus.manifest
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=records.features(about["alignment"], about["landmarks"], len(about["aus"])),
+            disable_shuffling=True,  # a video's frames stay contiguous
+        )
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+        return {records.SPLIT: self._generate_examples()}
+
+    def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        index = 0
+        for subject, part in enumerate(self._parts()):
+            for i, image in enumerate(part.images):
+                yield (
+                    index,
+                    {
+                        "image": image,
+                        "landmarks": part.landmarks[i],
+                        "au_intensity": part.intensity[i],
+                        "subject": subject,
+                        "video": part.video[i],
+                        "frame": part.frame[i],
+                    },
+                )
+                index += 1
 
 
 def prepare(corpus: Corpus, data_dir: Path | str, workers: int = 0) -> bool:
@@ -159,6 +229,7 @@ def _write_part(corpus: Corpus, folder: Path, subject: int) -> int:
         intensity=part.intensity,
         video=part.video,
         frame=part.frame,
+        remarks=json.dumps([dataclasses.asdict(remark) for remark in part.remarks]),
     )
     _write_whole(_part_path(folder, subject), content.getvalue())
     return len(part.images)
@@ -167,9 +238,17 @@ def _write_part(corpus: Corpus, folder: Path, subject: int) -> int:
 def _read_part(path: Path) -> Part:
     with np.load(path) as arrays:
         pieces = np.split(arrays["jpeg"], arrays["jpeg_end"][:-1])
+        remarks = tuple(
+            Remark(remark["what"], remark["reason"], tuple(remark["frames"]), tuple(remark["aus"]))
+            for remark in json.loads(arrays["remarks"].item())
+        )
         return Part(
             [piece.tobytes() for piece in pieces],
-            *(arrays[key] for key in ("landmarks", "intensity", "video", "frame")),
+            arrays["landmarks"],
+            arrays["intensity"],
+            arrays["video"],
+            arrays["frame"],
+            remarks,
         )
 
 
@@ -238,17 +317,28 @@ def _assemble(corpus: Corpus, folder: Path, parts_folder: Path) -> Path:
     """Shards and manifest from all parts; returns the finished data set's folder."""
     shutil.rmtree(folder, ignore_errors=True)
 
+    remarks: list[dict[str, Any]] = []
+
     def parts() -> Iterator[Part]:
-        for subject in range(len(corpus.subjects)):
-            yield _read_part(_part_path(parts_folder, subject))
+        for subject, name in enumerate(corpus.subjects):
+            part = _read_part(_part_path(parts_folder, subject))
+            remarks.extend(remark.to_manifest(name) for remark in part.remarks)
+            yield part
 
     tfds.disable_progress_bar()
     with contextlib.redirect_stdout(io.StringIO()):  # it announces the temporary folder
-        builder = corpus.builder(folder, parts)
+        builder = AlignedFaces(corpus, folder, parts)
         builder.download_and_prepare()
     source = builder.as_data_source(split=records.SPLIT, decoders={"image": tfds.decode.SkipDecoding()})
     facts = records.summarize(source, corpus.manifest["aus"], corpus.manifest["label_rule"], corpus.subjects)
-    manifest = {"corpus": corpus.name, **corpus.manifest, **facts, "request": dict(corpus.request)}
+    manifest = {
+        "corpus": corpus.name,
+        **corpus.manifest,
+        **facts,
+        "excluded": [remark for remark in remarks if remark["what"] != "landmarks"],
+        "substituted": [remark for remark in remarks if remark["what"] == "landmarks"],
+        "request": dict(corpus.request),
+    }
     data_set = folder / corpus.name
     _write_whole(data_set / records.MANIFEST, json.dumps(manifest).encode())
     return data_set

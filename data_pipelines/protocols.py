@@ -1,20 +1,29 @@
-"""Protocols: which subjects are tested in which fold, as named lists.
+"""Protocols: which subjects are tested in which fold, and which frames count, as named lists.
 
 A protocol pins folds by subject, because public repositories number the same parts differently. The
 lists of BP4D and DISFA are those that JAA-Net, ME-GraphAU and AU-Net share; the folds of both are
 numbered as in ME-GraphAU (fold 1 tests part 3, fold 2 part 2, fold 3 part 1), whose recipe LAC
 inherits. (AU-Net numbers DISFA the other way round: its subset k tests part k.)
+
+Papers also differ in the frames. The rule "all" keeps every frame of the data set (ME-GraphAU, MDHR,
+LAC); "landmarks" leaves out those whose landmarks the corpus's owner lists as bad (JAA-Net, AU-Net).
+Scores under different rules are not on the same test frames.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 Folds = tuple[tuple[str, ...], ...]
 """The names of the test subjects of fold 1, 2, ..."""
+
+
+Ranges = tuple[tuple[int, int], ...]
+"""First and last frame number, both included, of each of several runs of frames."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +33,12 @@ class Protocol:
     Attributes:
       corpus: the corpus that it belongs to.
       tests: test subjects of each fold; None where the manifest of the data set holds them.
-      test_frames: coded frames of each fold's test subjects, all frames counted.
+      test_frames: frames of each fold's test subjects in the whole corpus, by frame rule.
     """
 
     corpus: str
     tests: Folds | None = None
-    test_frames: tuple[int, ...] | None = None
+    test_frames: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 _BP4D_PARTS = (
@@ -49,10 +58,59 @@ def _last_part_first(parts: Sequence[str]) -> Folds:
 
 
 PROTOCOLS: dict[str, Protocol] = {
-    "bp4d-3fold": Protocol("bp4d", _last_part_first(_BP4D_PARTS), (46_034, 50_182, 50_631)),
-    "disfa-3fold": Protocol("disfa", _last_part_first(_DISFA_PARTS), (43_605, 43_605, 43_604)),
+    "bp4d-3fold": Protocol("bp4d", _last_part_first(_BP4D_PARTS), {"all": (46_034, 50_182, 50_631)}),
+    "disfa-3fold": Protocol(
+        "disfa",
+        _last_part_first(_DISFA_PARTS),
+        {"all": (43_605, 43_605, 43_604), "landmarks": (42_627, 40_344, 43_173)},
+    ),
     "synthetic-3fold": Protocol("synthetic"),
 }
+
+# As DISFA's owner lists them; frames count from 1.
+_DISFA_BAD_LANDMARKS: dict[str, Ranges] = {
+    "SN001": ((398, 420), (3190, 3243)),
+    "SN002": ((800, 826),),
+    "SN004": ((4541, 4555),),
+    "SN006": ((1349, 1405),),
+    "SN009": ((1736, 1808), (1851, 1885)),
+    "SN011": ((4529, 4533), (4830, 4845)),
+    "SN021": (
+        (574, 616), (985, 1164), (1190, 1205), (1305, 1338), (1665, 1710), (1862, 2477), (2554, 4657),
+        (4710, 4722),
+    ),
+    "SN023": ((1021, 1049), (3378, 3557), (3584, 3668), (4547, 4621), (4741, 4772), (4825, 4845)),
+    "SN025": ((4596, 4662), (4816, 4835)),
+    "SN027": ((3461, 3494), (4738, 4785)),
+    "SN028": ((1875, 1885), (4571, 4690)),
+    "SN029": ((4090, 4543),),
+    "SN030": ((939, 962), (1406, 1422), (2100, 2132), (2893, 2955)),
+}  # fmt: skip
+
+FRAME_RULES: dict[str, dict[str, Mapping[str, Ranges]]] = {"disfa": {"landmarks": _DISFA_BAD_LANDMARKS}}
+"""Corpus -> rule -> subject -> frames that the rule leaves out; every corpus has the rule "all" besides."""
+
+
+def left_out(corpus: str, rule: str) -> Mapping[str, Ranges]:
+    """The frames that a frame rule leaves out, by name of the subject.
+
+    Raises:
+      ValueError: the corpus has no such rule.
+    """
+    rules = {"all": {}, **FRAME_RULES.get(corpus, {})}
+    if rule not in rules:
+        raise ValueError(
+            f"config.data.frames={rule!r}: the corpus {corpus!r} has no such list of frames, only "
+            f"{list(rules)}; choose one of these"
+        )
+    return rules[rule]
+
+
+def kept(frames: ArrayLike, ranges: Ranges) -> np.ndarray:
+    """(n,) bool: which of n frame numbers lie in none of the ranges."""
+    numbers = np.asarray(frames)
+    inside = [(first <= numbers) & (numbers <= last) for first, last in ranges]
+    return ~np.any(inside, axis=0) if inside else np.ones(len(numbers), bool)
 
 
 @dataclass(frozen=True)
@@ -151,6 +209,46 @@ def split_subjects(
     )
 
 
+def tested_frames(name: str, manifest: Mapping[str, Any], rule: str) -> list[int]:
+    """How many frames of a prepared data set each fold tests under a frame rule."""
+    removed = left_out(manifest["corpus"], rule)
+    counts = {subject["name"]: 0 for subject in manifest["subjects"]}
+    for video in manifest["videos"]:
+        subject = video["subject_name"]
+        counts[subject] += int(kept(video["frames"], removed.get(subject, ())).sum())
+    return [sum(counts[subject] for subject in test) for test in folds(name, manifest)]
+
+
+def unexpected(manifest: Mapping[str, Any]) -> list[str]:
+    """What makes a data set another than the one that published scores are on.
+
+    Returns:
+      One line for each protocol of the corpus that does not fit the subjects, and for each frame rule whose
+      frames per fold are not those of the whole corpus; none if all is as published.
+    """
+    lines = []
+    for name, protocol in PROTOCOLS.items():
+        if protocol.corpus != manifest["corpus"]:
+            continue
+        try:
+            folds(name, manifest)
+        except ValueError as error:
+            lines.append(str(error))
+            continue
+        for rule, published in protocol.test_frames.items():
+            found = tested_frames(name, manifest, rule)
+            if found != list(published):
+                lines.append(
+                    f"protocol {name!r}, frames {rule!r}: the folds test {_sum(found)} frames, the whole "
+                    f"corpus has {_sum(published)}; scores will not be on the published frames"
+                )
+    return lines
+
+
+def _sum(counts: Sequence[int]) -> str:
+    return f"{' + '.join(f'{count:,}' for count in counts)} = {sum(counts):,}"
+
+
 def describe(manifests: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """All protocols with subjects and frames per fold, for people and for programs.
 
@@ -160,31 +258,33 @@ def describe(manifests: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]
 
     Returns:
       For each protocol ``{"protocol", "corpus", "folds": [{"fold", "test", "train", "test_frames",
-      "train_frames"}]}``; frames are None where they are not known.
+      "train_frames", "frames": {rule: {"test", "train"}}}]}``, where ``test_frames`` and
+      ``train_frames`` are those of the rule "all"; a rule whose frames are not known is absent, frames of
+      "all" are None then.
     """
     described = []
     for name, protocol in PROTOCOLS.items():
         tests: Folds = protocol.tests or ()
-        frames: Sequence[int | None] = protocol.test_frames or (None,) * len(tests)
+        frames: dict[str, Sequence[int]] = dict(protocol.test_frames)
         if manifest := manifests.get(protocol.corpus):
             tests = folds(name, manifest)
-            records = {subject["name"]: subject["records"] for subject in manifest["subjects"]}
-            frames = [sum(records[subject] for subject in test) for test in tests]
-        total = None if None in frames else sum(f for f in frames if f is not None)
-        described.append(
-            {
-                "protocol": name,
-                "corpus": protocol.corpus,
-                "folds": [
-                    {
-                        "fold": i + 1,
-                        "test": list(test),
-                        "train": [s for other in tests if other is not test for s in other],
-                        "test_frames": count,
-                        "train_frames": None if total is None or count is None else total - count,
-                    }
-                    for i, (test, count) in enumerate(zip(tests, frames, strict=True))
-                ],
+            rules = ("all", *FRAME_RULES.get(protocol.corpus, ()))
+            frames = {rule: tested_frames(name, manifest, rule) for rule in rules}
+        listed = []
+        for i, test in enumerate(tests):
+            counts = {
+                rule: {"test": count[i], "train": sum(count) - count[i]} for rule, count in frames.items()
             }
-        )
+            every = counts.get("all", {"test": None, "train": None})
+            listed.append(
+                {
+                    "fold": i + 1,
+                    "test": list(test),
+                    "train": [subject for other in tests if other is not test for subject in other],
+                    "test_frames": every["test"],
+                    "train_frames": every["train"],
+                    "frames": counts,
+                }
+            )
+        described.append({"protocol": name, "corpus": protocol.corpus, "folds": listed})
     return described

@@ -3,8 +3,11 @@
 A data set is the folder ``<data_dir>/<corpus>``: ArrayRecord shards written by a TFDS builder, and
 ``manifest.json``, which says what they hold:
 
-- ``corpus``, ``synthetic``, ``description``, ``licence``, ``fps``, ``generator``, ``request`` (the
-  arguments that it was made with), ``excluded`` (records left out, and why);
+- ``corpus``, ``synthetic``, ``description``, ``licence``, ``fps``, ``request`` (the arguments that it
+  was made with), and ``generator`` of drawn faces;
+- ``excluded``: frames left out (``what``: "frame") and labels of kept frames that are masked ("label", of
+  the AUs in ``aus``), each ``{"subject", "what", "aus", "reason", "count", "frames"}`` with frame numbers
+  as [first, last] pairs; ``substituted``: alike, frames kept with another frame's landmarks;
 - ``landmarks`` (number of points), ``alignment``, ``aus`` (columns of the labels), ``label_rule``;
 - ``folds``: subject lists of protocols that are drawn and not published;
 - what `summarize` finds in the records: ``hash``, ``counts``, ``subjects``, ``videos``,
@@ -27,6 +30,7 @@ from jaxau.faces.align import ALIGNMENTS
 Manifest = dict[str, Any]
 
 MANIFEST = "manifest.json"
+_JPEG_QUALITY = 95
 SPLIT = "frames"
 """The one TFDS split; subjects are divided by a protocol, not on disk."""
 
@@ -49,6 +53,11 @@ def features(alignment: str, landmarks: int, aus: int) -> tfds.features.Features
             "frame": np.int32,
         }
     )
+
+
+def encode(crop: np.ndarray) -> bytes:
+    """JPEG bytes of an aligned crop (s, s, 3) uint8 RGB, as the records hold it."""
+    return simplejpeg.encode_jpeg(crop, quality=_JPEG_QUALITY)
 
 
 def read_manifest(data_dir: Path | str, corpus: str) -> Manifest:

@@ -1,58 +1,59 @@
 """Which frames of a video make an example: LAC's temporal sampling, and consecutive windows."""
 
-from collections.abc import Sequence
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 # Separates these draws from all others that use the same seed.
 _STREAM = 0x5A3B
 
 
-def clips_in_video(frames: int, clip_length: int, subsequences: int, video: str) -> int:
-    """How many clips an epoch draws from a video (LAC, Algorithm 1, line 4).
+def clip_starts(
+    frame_numbers: ArrayLike, clip_length: int, subsequences: int, video: str
+) -> list[np.ndarray]:
+    """Where clips may start in a video: for each subsequence of LAC's Algorithm 1 its possible starts.
 
-    That is one from each of N_sep subsequences; where these would be shorter than a clip, the video
-    is divided into as many as hold one [choice: the paper does not say].
+    N_SF = floor(N_F / N_sep) frames belong to each of N_sep subsequences, and an epoch draws one clip
+    from each (line 4). Three things are read into the printed algorithm: the start is moved by j N_SF
+    (which line 6 omits, so that all clips would come from the first subsequence); a clip has t frames
+    that may end with the subsequence's last one; and where subsequences would be shorter than a clip,
+    the video is divided into as many as hold one. A clip never spans a gap in the frame numbers: a
+    subsequence with no run of t frames gives none.
 
     Args:
-      frames: of the video, N_F.
+      frame_numbers: of the video's N_F records, increasing.
       clip_length: t.
       subsequences: N_sep.
       video: its name, for the error.
 
+    Returns:
+      Positions in the video, from 0, in order; one array for each subsequence that holds a clip.
+
     Raises:
-      ValueError: the whole video is shorter than a clip.
+      ValueError: the video has no t consecutive frames.
     """
-    if frames < clip_length:
+    numbers = np.asarray(frame_numbers)
+    parts = max(min(subsequences, len(numbers) // clip_length), 1)
+    length = len(numbers) // parts
+    found = []
+    for j in range(parts):
+        starts = j * length + np.arange(length - clip_length + 1)
+        starts = starts[numbers[starts + clip_length - 1] - numbers[starts] == clip_length - 1]
+        if len(starts):
+            found.append(starts)
+    if not found:
         raise ValueError(
-            f"video {video} has {frames} frames: a clip needs clip_length={clip_length}; use "
-            'shorter clips, sampling="all", or leave the video out'
+            f"video {video} has {len(numbers)} frames, of which no {clip_length} are consecutive: a clip "
+            f'needs clip_length={clip_length}; use shorter clips, sampling="all", or leave the video out'
         )
-    return min(subsequences, frames // clip_length)
+    return found
 
 
-def clip_start(
-    frames: int,
-    clip_length: int,
-    clips: int,
-    j: int,
-    *,
-    seed: int,
-    epoch: int,
-    video: tuple[int, int],
-) -> int:
-    """First frame of the clip drawn from a video's subsequence ``j`` in ``epoch``.
-
-    LAC, Algorithm 1: N_SF = floor(N_F / N_sep) frames belong to each subsequence, and the start is
-    random inside it. Two things are read into the printed algorithm: the start is moved by j N_SF
-    (which line 6 omits, so that all clips would come from the first subsequence), and a clip has t
-    frames that may end with the subsequence's last one.
+def draw_start(starts: np.ndarray, j: int, *, seed: int, epoch: int, video: tuple[int, int]) -> int:
+    """The start of the clip drawn from a video's ``j``-th entry of `clip_starts` in ``epoch``.
 
     Args:
-      frames: of the video, N_F.
-      clip_length: t.
-      clips: from `clips_in_video`.
-      j: subsequence, 0 .. clips - 1.
+      starts: that entry.
+      j: its number, from 0.
       seed: of the run.
       epoch: from 0; each epoch draws anew.
       video: subject and video number; the draw does not depend on the other videos of the split.
@@ -60,12 +61,11 @@ def clip_start(
     Returns:
       Position in the video, from 0.
     """
-    length = frames // clips
     rng = np.random.default_rng([_STREAM, seed, epoch, *video, j])
-    return j * length + int(rng.integers(0, length - clip_length + 1))
+    return int(starts[rng.integers(0, len(starts))])
 
 
-def windows(frame_numbers: Sequence[int], clip_length: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def windows(frame_numbers: ArrayLike, clip_length: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Consecutive windows without overlap, which together hold each frame of a video once.
 
     A window never spans a gap in the frame numbers. The last window of each gapless run is filled

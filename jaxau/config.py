@@ -68,7 +68,9 @@ class Stage:
     Attributes:
       view: view of the corpus that the batches hold.
       epochs: passes over the stage's examples.
-      batch_size: global batch (stills or clips).
+      batch_size: global batch (stills or clips) of one update.
+      accumulate: parts in which a batch runs, one after another, to save memory; see
+        ``train.loss_and_gradients`` for what that changes.
       start_from: name of the earlier stage whose selected parameters are handed on; "" = fresh.
       trainable: prefixes of parameter paths, e.g. ("lstm", "trunk/stage3"); () = everything.
       freeze_batch_stats: keep BatchNorm's running statistics and normalise with them.
@@ -79,6 +81,7 @@ class Stage:
     view: View
     epochs: int
     batch_size: int
+    accumulate: int = 1
     start_from: str = ""
     trainable: tuple[str, ...] = ()
     freeze_batch_stats: bool = False
@@ -97,6 +100,8 @@ class DataConfig:
       aus: AU numbers in the order of the network's outputs.
       protocol: named subject lists, e.g. "bp4d-3fold".
       fold: 1-based fold whose subjects are the test subjects.
+      frames: rule for the frames that train and are scored: "all", or "landmarks", without those whose
+        landmarks the corpus's owner lists as bad (JAA-Net's choice; scores are on other frames then).
       alignment: the named alignment that the records must have.
       image_size: side of the network's input in pixels.
       inner_fraction: share of the training subjects held back to select epoch and thresholds.
@@ -109,6 +114,7 @@ class DataConfig:
     aus: tuple[int, ...]
     protocol: str
     fold: int = 1
+    frames: Literal["all", "landmarks"] = "all"
     alignment: str = "jaa256"
     image_size: int = 224
     inner_fraction: float = 0.2
@@ -251,6 +257,13 @@ def _check(config: Config) -> None:
         path = f"stages.{name}"
         _rule(stage.epochs >= 1, f"{path}.epochs", stage.epochs, "at least 1")
         _rule(stage.batch_size >= 1, f"{path}.batch_size", stage.batch_size, "at least 1")
+        _rule(stage.accumulate >= 1, f"{path}.accumulate", stage.accumulate, "at least 1")
+        _rule(
+            stage.batch_size % stage.accumulate == 0,
+            f"{path}.accumulate",
+            stage.accumulate,
+            f"a divisor of {path}.batch_size ({stage.batch_size})",
+        )
         _rule(stage.optim.lr > 0, f"{path}.optim.lr", stage.optim.lr, "above 0")
         _rule(0 <= stage.optim.ema_decay < 1, f"{path}.optim.ema_decay", stage.optim.ema_decay, "in [0, 1)")
         _rule(0 <= stage.augment.flip <= 1, f"{path}.augment.flip", stage.augment.flip, "a probability")

@@ -59,6 +59,9 @@ CORPUS_AUS: dict[str, tuple[int, ...]] = {
 
 SYNTHETIC_AUS = CORPUS_AUS["synthetic"]
 
+DISFA_CODED_AUS = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
+"""All that DISFA codes; the papers score the eight of ``CORPUS_AUS["disfa"]``."""
+
 
 def column(au: int) -> str:
     """Name of an AU in tables and result files: ``column(1) == "AU01"``."""

@@ -1,14 +1,10 @@
 """The synthetic faces as a corpus: rendered, aligned and labelled from `data_pipelines.synthetic`."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import simplejpeg
-import tensorflow_datasets as tfds
 
 from data_pipelines import records
 from data_pipelines.preparation import Corpus, Part
@@ -18,47 +14,8 @@ from data_pipelines.synthetic.person import GENERATOR_VERSION
 from jaxau import facs
 from jaxau.faces.align import align, check_alignment, transform_points
 
-_JPEG_QUALITY = 95
 _LANDMARKS = 98
 _FOLDS = 3
-
-
-class Synthetic(tfds.core.GeneratorBasedBuilder):
-    """Aligned synthetic faces on ArrayRecord, in order of subject, video and frame."""
-
-    VERSION = tfds.core.Version("1.0.0")
-    name = "synthetic"
-
-    def __init__(self, alignment: str, data_dir: Path, parts: Callable[[], Iterator[Part]]):
-        self._alignment, self._parts = alignment, parts
-        super().__init__(data_dir=data_dir, file_format="array_record")
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
-            builder=self,
-            features=records.features(self._alignment, _LANDMARKS, len(facs.SYNTHETIC_AUS)),
-            disable_shuffling=True,  # a video's frames stay contiguous
-        )
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        return {records.SPLIT: self._generate_examples()}
-
-    def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        index = 0
-        for subject, part in enumerate(self._parts()):
-            for i, image in enumerate(part.images):
-                yield (
-                    index,
-                    {
-                        "image": image,
-                        "landmarks": part.landmarks[i],
-                        "au_intensity": part.intensity[i],
-                        "subject": subject,
-                        "video": part.video[i],
-                        "frame": part.frame[i],
-                    },
-                )
-                index += 1
 
 
 def corpus(config: SynthConfig, alignment: str) -> Corpus:
@@ -76,11 +33,10 @@ def corpus(config: SynthConfig, alignment: str) -> Corpus:
     folds = SynthFaces(config).folds(_FOLDS)
     parameters = {**dataclasses.asdict(config), "generator": GENERATOR_VERSION}
     return Corpus(
-        name=Synthetic.name,
+        name="synthetic",
         request={**parameters, "alignment": alignment},
         subjects=names,
         make=make_part,
-        builder=partial(Synthetic, alignment),
         manifest={
             "synthetic": True,
             "description": (
@@ -94,7 +50,6 @@ def corpus(config: SynthConfig, alignment: str) -> Corpus:
             "label_rule": {"min_intensity": OCCURRENCE},
             "landmarks": _LANDMARKS,
             "alignment": alignment,
-            "excluded": [],
             "folds": {"synthetic-3fold": [[names[i] for i in test] for _, test in folds]},
         },
     )
@@ -122,5 +77,4 @@ def make_part(request: Mapping[str, Any], subject: int) -> Part:
 
 def _aligned(frame: Frame, alignment: str) -> tuple[bytes, np.ndarray, np.ndarray, int, int]:
     crop, matrix = align(frame.image, frame.lm98, alignment)
-    jpeg = simplejpeg.encode_jpeg(crop, quality=_JPEG_QUALITY)
-    return jpeg, transform_points(frame.lm98, matrix), frame.au, frame.clip, frame.t
+    return records.encode(crop), transform_points(frame.lm98, matrix), frame.au, frame.clip, frame.t

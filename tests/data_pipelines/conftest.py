@@ -3,7 +3,6 @@
 import dataclasses
 import shutil
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from data_pipelines.corpora.synthetic import Synthetic
 from data_pipelines.preparation import Corpus, Part, prepare
 from jaxau.config import Augment, Config, DataConfig, Stage
 
@@ -52,7 +50,6 @@ def flat_corpus(**request: Any) -> Corpus:
         request={"level": 1, **request},
         subjects=SUBJECTS,
         make=flat_part,
-        builder=partial(Synthetic, "jaa256"),
         manifest={
             "synthetic": True,
             "description": "flat pictures",
@@ -63,7 +60,6 @@ def flat_corpus(**request: Any) -> Corpus:
             "label_rule": {"min_intensity": 1.5},
             "landmarks": 98,
             "alignment": "jaa256",
-            "excluded": [],
             "folds": {"synthetic-3fold": [SUBJECTS[:3], SUBJECTS[3:6], SUBJECTS[6:]]},
         },
     )

@@ -300,7 +300,7 @@ def test_overlapping_folds(new_flat_faces, flat_config):
 
 
 def test_a_clip_longer_than_a_video(flat_config, flat_faces):
-    with pytest.raises(ValueError, match=r"has 24 frames: a clip needs clip_length=30"):
+    with pytest.raises(ValueError, match=r"has 24 frames, .* clip needs clip_length=30"):
         make_data(with_data(flat_config, clip_length=30), flat_faces)
 
 

@@ -9,7 +9,8 @@ from data_pipelines.protocols import PROTOCOLS, Protocol, describe, folds, split
 def manifest(subjects, corpus="synthetic", parts=None):
     return {
         "corpus": corpus,
-        "subjects": [{"name": name, "records": 10 + i} for i, name in enumerate(subjects)],
+        "subjects": [{"name": name} for name in subjects],
+        "videos": [{"subject_name": name, "frames": list(range(10 + i))} for i, name in enumerate(subjects)],
         "folds": {"synthetic-3fold": parts},
     }
 
@@ -31,7 +32,7 @@ def test_published_lists(name, sizes, first_of_fold_1, frames):
     tests = folds(name, of_corpus(name))
     assert tuple(map(len, tests)) == sizes
     assert tests[0][0] == first_of_fold_1  # ME-GraphAU: fold 1 tests part 3
-    assert sum(PROTOCOLS[name].test_frames) == frames
+    assert sum(PROTOCOLS[name].test_frames["all"]) == frames
 
 
 def test_bp4d_has_all_41_subjects_and_disfa_its_27():

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from data_pipelines.sampling import clip_start, clips_in_video, windows
+from data_pipelines.sampling import clip_starts, draw_start, windows
 
 
 def starts(frames, t, clips, epoch, seed=0, video=(0, 0)):
-    return [clip_start(frames, t, clips, j, seed=seed, epoch=epoch, video=video) for j in range(clips)]
+    possible = clip_starts(range(frames), t, clips, "v")
+    return [draw_start(p, j, seed=seed, epoch=epoch, video=video) for j, p in enumerate(possible)]
 
 
 @pytest.mark.parametrize(
@@ -60,14 +61,23 @@ def test_subsequences_draw_independently():
 
 
 def test_fewer_subsequences_where_they_would_be_shorter_than_a_clip():
-    assert clips_in_video(4845, 16, 12, "v") == 12
-    assert clips_in_video(90, 16, 12, "v") == 5
-    assert clips_in_video(16, 16, 12, "v") == 1
+    assert len(clip_starts(range(4845), 16, 12, "v")) == 12
+    assert len(clip_starts(range(90), 16, 12, "v")) == 5
+    assert len(clip_starts(range(16), 16, 12, "v")) == 1
 
 
-def test_a_video_shorter_than_a_clip_is_named():
-    with pytest.raises(ValueError, match=r"video SN001_2 has 15 frames: .*clip_length=16; use"):
-        clips_in_video(15, 16, 12, "SN001_2")
+@pytest.mark.parametrize("frames", [range(15), range(0, 80, 2), []])
+def test_a_video_without_a_clip_is_named(frames):
+    message = rf"video SN001_2 has {len(frames)} frames, of which no 16 are .*clip_length=16; use"
+    with pytest.raises(ValueError, match=message):
+        clip_starts(frames, 16, 12, "SN001_2")
+
+
+def test_clips_never_span_a_gap():
+    # Subsequences of 8 positions: frames 0..7, then 8 9 | 20..25, then 26..28 | 40 41 | 50 51 52.
+    numbers = [*range(10), *range(20, 29), 40, 41, 50, 51, 52]
+    found = clip_starts(numbers, 5, 3, "v")
+    assert [part.tolist() for part in found] == [[0, 1, 2, 3], [10, 11]]  # none in the third
 
 
 def test_windows_by_hand():
