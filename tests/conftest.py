@@ -36,6 +36,28 @@ def golden(shared: Path) -> Callable[[str], tuple[ModuleType, dict, dict]]:
 
 
 @pytest.fixture(scope="session")
+def disfa_raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """DISFA's layout with synthetic faces (`disfa_folder`); not to be changed."""
+    pytest.importorskip("av", reason="videos are read and written with PyAV: pip install jaxau[video]")
+    import disfa_folder
+
+    folder = tmp_path_factory.mktemp("DISFA")
+    disfa_folder.write_disfa(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def disfa_data(disfa_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with the data set of `disfa_raw`; not to be changed."""
+    from data_pipelines.corpora import disfa
+    from data_pipelines.preparation import prepare
+
+    folder = tmp_path_factory.mktemp("disfa_data")
+    prepare(disfa.corpus(disfa_raw, "jaa256"), folder, workers=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory with synthetic faces: 9 subjects, 2 clips of 24 frames each; not to be changed."""
     # Here, because most tests need none of this and it takes seconds to import.

@@ -19,9 +19,12 @@ NAMES = [f"S{i:02d}" for i in range(12)]
 FACES = manifest(NAMES, parts=[NAMES[:4], NAMES[4:8], NAMES[8:]])
 
 
+def listed(name):
+    return [subject for test in PROTOCOLS[name].tests for subject in test]
+
+
 def of_corpus(name):
-    subjects = [s for fold in PROTOCOLS[name].tests for s in fold]
-    return manifest(subjects, PROTOCOLS[name].corpus)
+    return manifest(listed(name), PROTOCOLS[name].corpus)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +36,45 @@ def test_published_lists(name, sizes, first_of_fold_1, frames):
     assert tuple(map(len, tests)) == sizes
     assert tests[0][0] == first_of_fold_1  # ME-GraphAU: fold 1 tests part 3
     assert sum(PROTOCOLS[name].test_frames["all"]) == frames
+
+
+def test_the_listed_landmarks_of_disfa_leave_the_published_frames():
+    """4,845 frames of each subject but SN010, who has one fewer."""
+    bad = protocols.left_out("disfa", "landmarks")
+    frames = {name: list(range(1, 4846 - (name == "SN010"))) for name in listed("disfa-3fold")}
+    counts = {name: int(protocols.kept(numbers, bad.get(name, ())).sum()) for name, numbers in frames.items()}
+    assert [sum(counts[name] for name in test) for test in PROTOCOLS["disfa-3fold"].tests] == [
+        42_627,
+        40_344,
+        43_173,
+    ]
+    assert sum(map(len, frames.values())) == 130_814 and sum(counts.values()) == 126_144
+    assert counts["SN001"] == 4845 - 23 - 54  # both ends of a range are included
+    assert counts["SN021"] == 4845 - 43 - 180 - 16 - 34 - 46 - 616 - 2104 - 13
+
+
+def test_a_whole_corpus_is_as_published_and_a_shorter_one_is_not():
+    videos = [
+        {"subject_name": name, "frames": list(range(1, 4846 - (name == "SN010")))}
+        for name in listed("disfa-3fold")
+    ]
+    whole = {**of_corpus("disfa-3fold"), "videos": videos}
+    assert protocols.unexpected(whole) == []
+    videos[0]["frames"].pop()
+    every, landmarks = protocols.unexpected(whole)
+    assert "'all': the folds test 43,604 + 43,605 + 43,604 = 130,813 frames, the whole corpus" in every
+    assert "'landmarks': the folds test 42,626 + 40,344 + 43,173 = 126,143 frames" in landmarks
+    whole["subjects"].pop()
+    (line,) = protocols.unexpected(whole)
+    assert "are not in the data set" in line
+
+
+def test_frame_rules_are_described():
+    known = {p["protocol"]: p for p in describe({})}
+    assert known["disfa-3fold"]["folds"][1]["frames"] == {
+        "all": {"test": 43_605, "train": 87_209},
+        "landmarks": {"test": 40_344, "train": 85_800},
+    }
 
 
 def test_bp4d_has_all_41_subjects_and_disfa_its_27():
