@@ -63,7 +63,7 @@ def predict(
 def run(workdir: Path, make_data: Callable[[Config], Any], corpus: str | None = None) -> Path:
     """Score every finished stage of a run, and the baselines, on the test subjects, once.
 
-    Writes ``scores.json`` and ``<stage>_predictions.npz`` to the folder that is returned,
+    Writes ``scores.json`` and predictions (see `read_predictions`) to the folder that is returned,
     ``<workdir>/eval/<corpus>``. A stage that was scored with the same parameters on the same data is skipped.
 
     Args:
@@ -104,21 +104,45 @@ def run(workdir: Path, make_data: Callable[[Config], Any], corpus: str | None = 
             "at_half": metrics.score(*arguments, 0.5, found["subject"], aus),
             "honest": metrics.score(*arguments, np.array(model.info["thresholds"]), found["subject"], aus),
         }
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / f"{stage}_predictions.npz").open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **found)
+        _write_predictions(folder, stage, found)
     if scores["baselines"] is None:
-        scores["baselines"] = _baselines(config, data)
+        scores["baselines"] = _baselines(config, data, folder)
     checkpoint.write_json(folder / "scores.json", scores)
     return folder
 
 
 def read_scores(folder: Path) -> dict[str, Any]:
-    """The content of ``scores.json``."""
-    return json.loads((folder / "scores.json").read_text())
+    """The content of ``scores.json``.
+
+    Raises:
+      ValueError: there is none.
+    """
+    path = folder / "scores.json"
+    if not path.is_file():
+        raise ValueError(f"{path}: not found; run launch.evaluate first")
+    return json.loads(path.read_text())
 
 
-def _baselines(config: Config, data: Any) -> dict[str, Any]:
+def _write_predictions(folder: Path, name: str, found: Predictions) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{name}_predictions.npz").open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **found)
+
+
+def read_predictions(folder: Path, name: str) -> Predictions:
+    """What `run` predicted with a stage, or with the baseline "pixels_logistic_regression".
+
+    Raises:
+      ValueError: there are none.
+    """
+    path = folder / f"{name}_predictions.npz"
+    if not path.is_file():
+        raise ValueError(f"{path}: not found; delete {folder} and run launch.evaluate again")
+    with np.load(path) as arrays:
+        return dict(arrays)
+
+
+def _baselines(config: Config, data: Any, folder: Path) -> dict[str, Any]:
     stills = [name for name, stage in config.stages.items() if stage.view == "frames"]
     if not stills:
         return {}
@@ -127,6 +151,8 @@ def _baselines(config: Config, data: Any) -> dict[str, Any]:
         data.evaluate(stills[0], "train", size), data.evaluate(stills[0], "test", size)
     )
     truth, mask, subject, aus = found["au"], found["au_mask"], found["subject"], config.data.aus
+    kept = {"probability": probability, "truth": truth, "mask": mask, "subject": subject}
+    _write_predictions(folder, "pixels_logistic_regression", kept)
     return {
         "always_on": metrics.always_on(truth, mask, subject, aus),
         "pixels_logistic_regression": metrics.score(probability, truth, mask, 0.5, subject, aus),
@@ -141,6 +167,7 @@ def _describe(config: Config, data: Any) -> dict[str, Any]:
         "trained_on": data.manifest["description"],
         "protocol": config.data.protocol,
         "fold": config.data.fold,
+        "frames": config.data.frames,
         "selection": "honest",
         "manifest_hash": data.manifest["hash"],
         "aus": list(config.data.aus),

@@ -58,18 +58,19 @@ def score(
       probability: (n, k) in [0, 1].
       truth: (n, k) occurrence, 0 or 1.
       mask: (n, k) True where the AU is coded. Values under False are never read.
-      threshold: a number, or (k,), in [0, 1].
+      threshold: in [0, 1]: a number, (k,), or (n, k) where frames were predicted by several models.
       subject: (n,) ids (ints or names).
       aus: the k AU numbers, in the order of the columns.
       bootstrap: number of draws; 0 for no intervals.
       seed: of the draws; the same seed draws the same subjects for every model.
 
     Returns:
-      ``per_au``: a list of {au, threshold, f1, f1_low, f1_high, precision, recall, accuracy, auc,
-      base_rate, positives, coded, subjects}; ``mean``: {f1, f1_low, f1_high, accuracy, auc, aus,
-      auc_aus, accuracy_aus, undefined} where ``aus``, ``auc_aus`` and ``accuracy_aus`` say over how
-      many AUs each mean is and ``undefined`` lists the AUs without F1; ``bp4d_mean``: the mean over
-      BP4D's 12 AUs, if ``aus`` holds them and more; ``subjects``, ``bootstrap``, ``interval_note``.
+      ``per_au``: a list of {au, threshold (None where frames have several), f1, f1_low, f1_high,
+      precision, recall, accuracy, auc, base_rate, positives, coded, subjects}; ``mean``: {f1, f1_low,
+      f1_high, accuracy, auc, aus, auc_aus, accuracy_aus, undefined} where ``aus``, ``auc_aus`` and
+      ``accuracy_aus`` say over how many AUs each mean is and ``undefined`` lists the AUs without F1;
+      ``bp4d_mean``: the mean over BP4D's 12 AUs, if ``aus`` holds them and more; ``subjects``,
+      ``bootstrap``, ``interval_note``.
 
     Raises:
       ValueError: lengths differ; a coded frame with a probability that is not in [0, 1] or a truth
@@ -77,7 +78,7 @@ def score(
     """
     aus = facs.check_aus(aus)
     probability, truth, mask = _checked(probability, truth, mask, [facs.column(au) for au in aus])
-    thresholds = _checked_threshold(threshold, len(aus))
+    thresholds = _checked_threshold(threshold, probability.shape)
     _, counts = subject_counts(probability, truth, mask, thresholds, subject)
     counts = counts[counts.sum(axis=(1, 2)) > 0]  # who is never coded is nobody to draw
     subjects = len(counts)
@@ -95,7 +96,8 @@ def score(
 
     per_au = []
     for column, au in enumerate(aus):
-        row: Score = {"au": int(au), "threshold": float(thresholds[column])}
+        used = np.unique(thresholds[..., column])
+        row: Score = {"au": int(au), "threshold": float(used[0]) if len(used) == 1 else None}
         row |= _rates(counts[:, column].sum(axis=0))
         coded = mask[:, column]
         if 0 < row["positives"] < row["coded"]:
@@ -144,7 +146,7 @@ def subject_counts(
 
     Args:
       probability, truth, mask: (n, k), checked as in `score`.
-      threshold: a number or (k,).
+      threshold: a number, (k,) or (n, k).
       subject: (n,).
 
     Returns:
@@ -255,13 +257,16 @@ def _per_column(wrong: NDArray[np.bool_], names: list[str]) -> str:
     return ", ".join(f"{names[column]}: {total[column]}" for column in np.flatnonzero(total))
 
 
-def _checked_threshold(threshold: ArrayLike, aus: int) -> NDArray[np.float64]:
+def _checked_threshold(threshold: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
     values = np.asarray(threshold, np.float64)
-    if values.shape not in ((), (aus,)):
-        raise ValueError(f"threshold of shape {values.shape}: give one number, or one per AU ({aus})")
+    if values.shape not in ((), shape[1:], shape):
+        raise ValueError(
+            f"threshold of shape {values.shape}: give one number, one per AU ({shape[1]}), or one per frame "
+            f"and AU {shape}"
+        )
     if not ((values >= 0) & (values <= 1)).all():
         raise ValueError(f"threshold {values.tolist()}: a probability in [0, 1] is needed")
-    return np.broadcast_to(values, (aus,))
+    return values if values.ndim == 2 else np.broadcast_to(values, shape[1:])
 
 
 def f1_from_counts(counts: NDArray[Any]) -> NDArray[np.float64]:

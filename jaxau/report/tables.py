@@ -62,9 +62,9 @@ def provenance(scores: Scores) -> str:
     """One line of what the scores stand on."""
     synthetic = "synthetic | " if scores["synthetic"] else ""
     return (
-        f"{synthetic}corpus {scores['corpus']} | protocol {scores['protocol']}, fold {scores['fold']} | "
-        f"{len(scores['subjects']['test'])} test subjects | selection {scores['selection']} | "
-        f"manifest {scores['manifest_hash'][:12]}"
+        f"{synthetic}corpus {scores['corpus']} | protocol {scores['protocol']}, {_fold(scores['fold'])}, "
+        f"frames {scores['frames']} | {len(scores['subjects']['test'])} test subjects | "
+        f"selection {scores['selection']} | manifest {scores['manifest_hash'][:12]}"
     )
 
 
@@ -111,6 +111,11 @@ def notes(scores: Scores) -> list[str]:
         rows = score["per_au"]
         without_f1 = [facs.column(row["au"]) for row in rows if row["f1"] is None]
         without_auc = [facs.column(row["au"]) for row in rows if row["f1"] is not None and row["auc"] is None]
+        in_some = [facs.column(row["au"]) for row in rows if 0 < row.get("folds", 0) < score.get("folds", 0)]
+        if in_some:
+            found.append(
+                f"{', '.join(in_some)}: no positive frame in some folds; the mean is over the other folds"
+            )
         if without_f1:
             found.append(
                 f"{', '.join(without_f1)}: no positive frame, so F1 is undefined and not in the mean"
@@ -129,7 +134,7 @@ def print_summary(scores: Scores) -> str:
         table = stage_table(scores, stage).drop(columns=["base rate", "threshold", "accuracy"])
         table = table.drop(columns=[c for c in table if c == BASELINES["pixels_logistic_regression"]])
         widths = {c: max(len(c), *map(len, table[c])) for c in table}
-        lines += ["", f"stage {stage}, epoch {numbers['epoch']}{_synthetic(scores)}"]
+        lines += ["", f"stage {stage}, {_epoch(numbers)}{_synthetic(scores)}"]
         lines.append(_aligned(dict(zip(widths, widths, strict=True)), widths))
         lines += [_aligned(row, widths) for row in table.to_dict("records")]
     lines += ["", f"baselines, mean F1 [95 %]{_synthetic(scores)}"]
@@ -144,10 +149,8 @@ def markdown(scores: Scores) -> str:
     lines = [f"# Scores{_synthetic(scores)}", "", provenance(scores), "", str(scores["trained_on"])]
     for stage, numbers in scores["stages"].items():
         table = stage_table(scores, stage)
-        lines += ["", f"## Stage {stage}, epoch {numbers['epoch']}{_synthetic(scores)}", ""]
-        lines.append(_markdown_row(list(table)))
-        lines.append(_markdown_row([":--"] + ["--:"] * (table.shape[1] - 1)))
-        lines += [_markdown_row(list(row)) for row in table.itertuples(index=False)]
+        lines += ["", f"## Stage {stage}, {_epoch(numbers)}{_synthetic(scores)}", ""]
+        lines += _markdown_table(table)
     return "\n".join(lines + [f"\n{note}" for note in notes(scores)]) + "\n"
 
 
@@ -157,9 +160,7 @@ def latex(scores: Scores) -> str:
     for stage, numbers in scores["stages"].items():
         style = stage_table(scores, stage).style.hide(axis="index")
         style = style.format_index(escape="latex", axis=1)
-        caption = _latex_text(
-            f"Stage {stage}, epoch {numbers['epoch']}; {provenance(scores).replace(' | ', '; ')}."
-        )
+        caption = _latex_text(f"Stage {stage}, {_epoch(numbers)}; {provenance(scores).replace(' | ', '; ')}.")
         columns = "l" + "r" * (style.data.shape[1] - 1)  # type: ignore[attr-defined]
         tables.append(style.to_latex(hrules=True, caption=caption, column_format=columns))
     return "\n".join(tables).replace(UNDEFINED, "--")
@@ -167,7 +168,9 @@ def latex(scores: Scores) -> str:
 
 def long_table(scores: Scores) -> pd.DataFrame:
     """One row for each system, rule for thresholds and AU (or mean), numbers unrounded."""
-    about = {key: scores[key] for key in ("corpus", "synthetic", "protocol", "fold", "manifest_hash")}
+    about = {
+        key: scores[key] for key in ("corpus", "synthetic", "protocol", "fold", "frames", "manifest_hash")
+    }
     rows = []
     for system, selection, score in systems(scores):
         key = {"system": system, "selection": selection}
@@ -183,12 +186,87 @@ def long_table(scores: Scores) -> pd.DataFrame:
 
 def write_tables(scores: Scores, folder: Path) -> list[Path]:
     """Write ``scores.md``, ``scores.csv`` and ``scores.tex`` into ``folder`` and return their paths."""
+    return _write(folder, (markdown(scores), long_table(scores).to_csv(index=False), latex(scores)))
+
+
+def _write(folder: Path, contents: tuple[str, str, str]) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"scores.{ending}" for ending in ("md", "csv", "tex")]
-    contents = markdown(scores), long_table(scores).to_csv(index=False), latex(scores)
     for path, content in zip(paths, contents, strict=True):
         path.write_text(content, encoding="utf-8")
     return paths
+
+
+def fold_table(crossval: Scores, stage: str, selection: str) -> pd.DataFrame:
+    """F1 of each fold, their mean and the pooled predictions: a row each, a column per AU and for the mean.
+
+    Args:
+      crossval: what ``jaxau.crossval.merge`` wrote.
+      stage: of the network.
+      selection: a key of `SELECTIONS`.
+    """
+    rows = []
+    for scores in _parts(crossval):
+        score = scores["stages"][stage][selection]
+        row = {"fold": _fold(scores["fold"])}
+        row |= {facs.column(one["au"]): number(one["f1"]) for one in score["per_au"]}
+        rows.append(row | {"mean F1 [95 %]": interval(score["mean"])})
+    return pd.DataFrame(rows)
+
+
+def print_crossval_summary(crossval: Scores) -> str:
+    """The folds of a cross-validation for a terminal."""
+    pooled = crossval["pooled"]
+    lines = [provenance(pooled)]
+    for title, table in _fold_tables(crossval):
+        widths = {c: max(len(c), *map(len, table[c])) for c in table}
+        lines += ["", title, _aligned(dict(zip(widths, widths, strict=True)), widths)]
+        lines += [_aligned(row, widths) for row in table.to_dict("records")]
+    lines += ["", f"baselines, pooled, mean F1 [95 %]{_synthetic(pooled)}"]
+    for name, score in pooled["baselines"].items():
+        lines.append(f"  {BASELINES.get(name, name):<30}{interval(score['mean'])}")
+    return "\n".join(lines + [f"note: {note}" for note in notes(crossval["mean_of_folds"]) + notes(pooled)])
+
+
+def write_crossval_tables(crossval: Scores, folder: Path) -> list[Path]:
+    """Write ``scores.md``, ``scores.csv`` and ``scores.tex`` of a cross-validation; returns their paths."""
+    summaries = crossval["mean_of_folds"], crossval["pooled"]
+    lines = [f"# Scores of {len(crossval['folds'])} folds{_synthetic(crossval['pooled'])}", ""]
+    for title, table in _fold_tables(crossval):
+        lines += [f"## {title}", "", *_markdown_table(table), ""]
+    contents = (
+        "\n".join([*lines, *map(markdown, summaries)]),
+        pd.concat([long_table(scores) for scores in _parts(crossval)]).to_csv(index=False),
+        "\n".join(map(latex, summaries)),
+    )
+    return _write(folder, contents)
+
+
+def _fold_tables(crossval: Scores) -> list[tuple[str, pd.DataFrame]]:
+    """Title and table for each stage and rule for thresholds."""
+    return [
+        (
+            f"F1 of stage {stage}, {name}{_synthetic(crossval['pooled'])}",
+            fold_table(crossval, stage, selection),
+        )
+        for stage in crossval["pooled"]["stages"]
+        for selection, name in SELECTIONS.items()
+    ]
+
+
+def _parts(crossval: Scores) -> list[Scores]:
+    return [*crossval["folds"], crossval["mean_of_folds"], crossval["pooled"]]
+
+
+def _fold(fold: int | str) -> str:
+    """``fold 2``; several folds have a description already."""
+    return f"fold {fold}" if isinstance(fold, int) else fold
+
+
+def _epoch(numbers: dict[str, Any]) -> str:
+    """``epoch 7``, or ``epochs 7, 9, 8`` of several folds."""
+    epoch = numbers["epoch"]
+    return f"epoch {epoch}" if isinstance(epoch, int) else f"epochs {', '.join(map(str, epoch))}"
 
 
 def _synthetic(scores: Scores) -> str:
@@ -198,6 +276,11 @@ def _synthetic(scores: Scores) -> str:
 def _aligned(row: dict[str, str], widths: dict[str, int]) -> str:
     first, *rest = widths
     return "  ".join([f"  {row[first]:<{widths[first]}}"] + [f"{row[c]:>{widths[c]}}" for c in rest])
+
+
+def _markdown_table(table: pd.DataFrame) -> list[str]:
+    lines = [_markdown_row(list(table)), _markdown_row([":--"] + ["--:"] * (table.shape[1] - 1))]
+    return lines + [_markdown_row(list(row)) for row in table.itertuples(index=False)]
 
 
 def _markdown_row(cells: list[str]) -> str:
