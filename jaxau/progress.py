@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -43,9 +44,13 @@ class MetricsLog:
         if len(self._pending) >= _LOG_EVERY:
             self.flush()
 
-    def add_validation(self, step: int, epoch: int, inner_f1: float) -> None:
-        """Write the score of an epoch."""
-        self._write([{"stage": self._stage, "step": step, "epoch": epoch, "inner/f1": inner_f1}])
+    def add_validation(
+        self, step: int, epoch: int, inner_f1: float, metrics: Mapping[str, jax.Array]
+    ) -> None:
+        """Write the score of an epoch and what the loss has to say of it."""
+        values = {key: float(value) for key, value in jax.device_get(dict(metrics)).items()}
+        line = {"stage": self._stage, "step": step, "epoch": epoch, "inner/f1": inner_f1, **values}
+        self._write([line])
 
     def flush(self) -> None:
         """Read the pending values and write them; a value that is not finite stops the run."""

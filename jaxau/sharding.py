@@ -11,6 +11,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from jaxau.config import Stage
+
 _BATCH = PartitionSpec(("data", "fsdp"))
 
 
@@ -27,10 +29,13 @@ def make_mesh(fsdp: int = 1) -> jax.sharding.Mesh:
     return jax.make_mesh((devices // fsdp, fsdp), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
 
 
-def check_batch_size(batch_size: int, mesh: jax.sharding.Mesh, path: str) -> None:
-    """Refuse a global batch that cannot be split evenly over the devices."""
-    if batch_size % mesh.size:
-        raise ValueError(f"{path}: {batch_size} is not a multiple of the {mesh.size} devices; choose one")
+def check_batch_size(stage: Stage, mesh: jax.sharding.Mesh, path: str) -> None:
+    """Refuse a global batch whose parts (``stage.accumulate``) cannot be split evenly over the devices."""
+    if stage.batch_size % (mesh.size * stage.accumulate):
+        raise ValueError(
+            f"{path}.batch_size: {stage.batch_size} is not a multiple of {mesh.size} devices x "
+            f"{stage.accumulate} parts ({path}.accumulate); choose one"
+        )
 
 
 def state_sharding(abstract_state: Any, mesh: jax.sharding.Mesh) -> Any:

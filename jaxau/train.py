@@ -3,6 +3,7 @@
 import json
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -72,7 +73,7 @@ def run(config: Config, make_data: Callable[[Config], Data], workdir: Path) -> d
     claim_workdir(config, workdir)
     mesh = sharding.make_mesh(config.mesh.fsdp)
     for name, stage in config.stages.items():  # before any work
-        sharding.check_batch_size(stage.batch_size, mesh, f"config.stages.{name}.batch_size")
+        sharding.check_batch_size(stage, mesh, f"config.stages.{name}")
         models.create(config, name)
         models.create_loss(config, name)
     data = make_data(config)
@@ -122,6 +123,9 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
     )
     train_step = make_train_step(network, loss, optimizer, stage, placement)
     end_epoch = jax.jit(loss.end_epoch)
+    epoch_metrics = jax.jit(
+        partial(loss.epoch_metrics, aus=config.data.aus), out_shardings=NamedSharding(mesh, PartitionSpec())
+    )
     eval_step = evaluate.make_eval_step(network)
 
     def inner_predictions(state: TrainState) -> evaluate.Predictions:
@@ -155,9 +159,10 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
             interrupted = stop.is_set()
             if done == total_steps or epoch_of(done) > epoch_of(step):
                 log.flush()
+                of_epoch = epoch_metrics(state.loss_state)
                 state = state.replace(loss_state=end_epoch(state.loss_state))
                 inner_f1 = _mean_f1(inner_predictions(state), config.data.aus)
-                log.add_validation(done, epoch_of(step) + 1, inner_f1)
+                log.add_validation(done, epoch_of(step) + 1, inner_f1, of_epoch)
                 checkpoints.save(done, state, inner_f1)
                 watch.skip()
             elif interrupted or (stage.checkpoint_every_steps and done % stage.checkpoint_every_steps == 0):
@@ -201,19 +206,7 @@ def make_train_step(
     """
 
     def step(state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, dict[str, jax.Array]]:
-        def objective(params: Any) -> tuple[jax.Array, Any]:
-            outputs, updated = network.apply(
-                {"params": params, "batch_stats": state.batch_stats},
-                batch["image"],
-                train=not stage.freeze_batch_stats,
-                mutable=["batch_stats"],
-                rngs={"dropout": jax.random.fold_in(state.rng, state.step)},
-            )
-            value, terms, loss_state = loss(outputs, batch, state.loss_state)
-            return value, (terms, updated.get("batch_stats", {}), loss_state)
-
-        (value, aux), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
-        terms, batch_stats, loss_state = aux
+        gradients, terms, batch_stats, loss_state = loss_and_gradients(network, loss, stage, state, batch)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         ema_params = state.ema_params
@@ -229,9 +222,51 @@ def make_train_step(
             ema_params=ema_params,
             loss_state=loss_state,
         )
-        return state, {"loss": value, **terms}
+        return state, terms
 
     return jax.jit(step, donate_argnums=0, out_shardings=(placement, None))
+
+
+def loss_and_gradients(
+    network: nn.Module, loss: models.Loss, stage: Stage, state: TrainState, batch: dict[str, jax.Array]
+) -> tuple[Any, dict[str, jax.Array], Any, Any]:
+    """What one step needs to know before it changes the parameters.
+
+    With ``stage.accumulate`` = n the batch runs in n parts, one after another: part i holds the examples i,
+    i + n, ..., so that each device keeps its own. Gradients and terms are the means of those of the parts
+    (where the parts differ in their numbers of coded labels, a little off those of the undivided batch),
+    BatchNorm sees one part at a time, and the counts in the loss's state add up.
+
+    Returns:
+      Gradients like ``state.params``; ``terms``, scalars: the loss and its parts; the new BatchNorm
+      statistics; the new state of the loss.
+    """
+    rng = jax.random.fold_in(state.rng, state.step)
+
+    def objective(params: Any, batch_stats: Any, loss_state: Any, part: Any, key: jax.Array) -> Any:
+        outputs, updated = network.apply(
+            {"params": params, "batch_stats": batch_stats},
+            part["image"],
+            train=not stage.freeze_batch_stats,
+            mutable=["batch_stats"],
+            rngs={"dropout": key},
+        )
+        value, terms, loss_state = loss(outputs, part, loss_state)
+        return value, ({"loss": value, **terms}, updated.get("batch_stats", {}), loss_state)
+
+    n, total = stage.accumulate, None
+    batch_stats, loss_state = state.batch_stats, state.loss_state
+    for i in range(n):  # unrolled: convolutions inside a scan are slow on CPUs
+        if total is not None:  # keeps XLA from running the parts side by side, in n times the memory
+            batch, total = jax.lax.optimization_barrier((batch, total))
+        part = {key: value.reshape(-1, n, *value.shape[1:])[:, i] for key, value in batch.items()}
+        gradients, (terms, batch_stats, loss_state) = jax.grad(objective, has_aux=True)(
+            state.params, batch_stats, loss_state, part, jax.random.fold_in(rng, i)
+        )
+        found = (gradients, terms)
+        total = found if total is None else jax.tree.map(jnp.add, total, found)
+    gradients, terms = jax.tree.map(lambda value: value / n, total)
+    return gradients, terms, batch_stats, loss_state
 
 
 def _make_init(

@@ -14,13 +14,16 @@ from jaxau.models import lac
 
 
 class Loss(Protocol):
-    """What a model file exports as the loss of a stage: a frozen dataclass of options with these three."""
+    """What a model file exports as the loss of a stage: a frozen dataclass of options with these four."""
 
     def init(self, statistics: Mapping[str, Any]) -> Any:
         """State of the loss (part of every checkpoint) from the training split's statistics."""
 
     def __call__(self, outputs: Any, batch: Any, state: Any) -> tuple[jax.Array, dict, Any]:
         """Pure: the scalar, its terms by name, the new state."""
+
+    def epoch_metrics(self, state: Any, aus: tuple[int, ...]) -> dict[str, jax.Array]:
+        """Scalars by name for the log, from the state at the end of an epoch, before ``end_epoch``."""
 
     def end_epoch(self, state: Any) -> Any:
         """The state at the start of the next epoch."""

@@ -21,6 +21,7 @@ from jaxau.models.resnet import Block, ResNet, Stem
 
 Metrics = dict[str, jax.Array]
 LossState = dict[str, jax.Array]
+Check = Literal["spatial_temporal", "linear", "none"]
 
 
 def cross_region_neighbors(aus: tuple[int, ...]) -> tuple[tuple[bool, ...], ...]:
@@ -34,7 +35,10 @@ class LAC(nn.Module):
 
     Attributes:
       aus: AU numbers in the order of the outputs.
-      temporal: whether the LSTM runs over the clip (stage ``clips``).
+      temporal: whether the input is clips, over which the LSTM runs (stage ``clips``).
+      check: what predicts from the AU features: "spatial_temporal", the paper's module; "linear", the
+        classifier alone (Table IV without ST); "none": y'' is y', the plain trunk with a linear layer
+        (Table IV, backbone).
       block, stage_sizes, widths, stem: the trunk, see ``ResNet``.
       features: width N of the AU vectors after the shared reduction.
       dtype: of the trunk's computation.
@@ -42,6 +46,7 @@ class LAC(nn.Module):
 
     aus: tuple[int, ...]
     temporal: bool = True
+    check: Check = "spatial_temporal"
     block: Block = "bottleneck"
     stage_sizes: tuple[int, ...] = (3, 4, 6, 3)
     widths: tuple[int, ...] = (64, 128, 256, 512)
@@ -75,16 +80,22 @@ class LAC(nn.Module):
         feature_norm = _norm(f)
         attention = jnp.einsum("...ijc,kc->...ijk", f / feature_norm[..., None], w_c / _norm(w_c)[:, None])
 
+        located = {"lock_logits": lock_logits, "attention": attention, "feature_norm": feature_norm}
+        if self.check == "none":
+            return {"logits": lock_logits, **located}
+
         # The features under each map, pooled and reduced.
         v = jnp.einsum("...ijk,...ijc->...kc", attention, f) / (f.shape[-3] * f.shape[-2])
         v = nn.Dense(self.features, name="reduce")(v)  # (b, [t], k, n)
 
-        # Check: relations between AUs where the first prediction is uncertain (Eqs. 7-11).
-        related = layers.GraphAttention(self.features, cross_region_neighbors(self.aus), name="relations")(v)
-        confidence = jnp.abs(jax.lax.stop_gradient(nn.sigmoid(lock_logits)) - 0.5) / 0.5
-        v = confidence[..., None] * v + (1 - confidence[..., None]) * related
+        if self.check == "spatial_temporal":
+            # Check: relations between AUs where the first prediction is uncertain (Eqs. 7-11).
+            neighbors = cross_region_neighbors(self.aus)
+            related = layers.GraphAttention(self.features, neighbors, name="relations")(v)
+            confidence = jnp.abs(jax.lax.stop_gradient(nn.sigmoid(lock_logits)) - 0.5) / 0.5
+            v = confidence[..., None] * v + (1 - confidence[..., None]) * related
 
-        if self.temporal:  # one LSTM, shared by all AUs, over the time axis
+        if self.check == "spatial_temporal" and self.temporal:  # one LSTM, shared by all AUs, over time
             b, t = leading
             sequence = jnp.swapaxes(v, 1, 2).reshape(b * num_aus, t, self.features)
             v = layers.LSTM(self.features, name="lstm")(sequence)
@@ -92,16 +103,7 @@ class LAC(nn.Module):
 
         weight = self.param("classifier_weight", nn.initializers.lecun_normal(), (num_aus, self.features))
         bias = self.param("classifier_bias", nn.initializers.zeros, (num_aus,))
-        return {
-            "logits": (v * weight).sum(-1) + bias,
-            "lock_logits": lock_logits,
-            "attention": attention,
-            "feature_norm": feature_norm,
-        }
-
-
-def _sum_to_size(weights: jax.Array) -> jax.Array:
-    return weights / weights.sum() * weights.size
+        return {"logits": (v * weight).sum(-1) + bias, **located}
 
 
 def _norm(x: jax.Array) -> jax.Array:
@@ -139,9 +141,23 @@ class LACLoss:
     def init(self, statistics: Mapping[str, Any]) -> LossState:
         """State of the dynamic weights from ``n_occ`` and ``n_coded`` (k,) of the training split."""
         weights = jnp.asarray(losses.rate_weights(statistics["n_occ"], statistics["n_coded"]), jnp.float32)
-        zeros = jnp.zeros_like(weights)
-        counts = {"true_positives": zeros, "positives": zeros, "coded": zeros}
-        return {"weights": weights, "difficulty": weights, "distribution": weights, **counts}
+        return {"weights": weights, "difficulty": weights, "distribution": weights, **_no_counts(weights)}
+
+    def epoch_metrics(self, state: LossState, aus: tuple[int, ...]) -> Metrics:
+        """What Figs. 4 and 5 show of an epoch, for each AU, e.g. ``recall/AU01``.
+
+        Returns:
+          ``distribution``: share of positives among the coded labels (ClsDist of Eq. 14); ``recall`` of y''
+          over the training epoch (Eq. 13), both 0 where there was no label. For "dwa" also the weights that
+          the epoch was trained with: ``weight`` (Eq. 15), ``difficulty_weight``, ``distribution_weight``.
+        """
+        values = {"distribution": _distribution(state), "recall": _recall(state)}
+        if self.classification == "dwa":
+            values["weight"] = state["weights"]
+            values["difficulty_weight"] = state["difficulty"]
+            values["distribution_weight"] = state["distribution"]
+        names = [facs.column(au) for au in aus]
+        return {f"{key}/{name}": value[i] for key, value in values.items() for i, name in enumerate(names)}
 
     def end_epoch(self, state: LossState) -> LossState:
         """Fold the recall and the class distribution of the past epoch into the weights (Eqs. 13-15).
@@ -150,18 +166,15 @@ class LACLoss:
         and a recall below ``recall_floor`` counts as that: as printed, one AU that is not detected yet gets
         a hundred times the weight of the others, which then are not learned either [choice].
         """
+        counts = _no_counts(state["weights"])
         if self.classification != "dwa":
-            return state
-        recall = state["true_positives"] / jnp.maximum(state["positives"], 1)
-        distribution = state["positives"] / jnp.maximum(state["coded"], 1)
+            return {**state, **counts}
         b1, b2 = self.difficulty_decay, self.distribution_decay
-        by_recall = _sum_to_size(1 / jnp.maximum(recall, self.recall_floor))
-        by_distribution = _sum_to_size(1 / jnp.maximum(distribution, 0.01))
+        by_recall = _sum_to_size(1 / jnp.maximum(_recall(state), self.recall_floor))
+        by_distribution = _sum_to_size(1 / jnp.maximum(_distribution(state), 0.01))
         w_diff = b1 * state["difficulty"] + (1 - b1) * by_recall
         w_dist = b2 * state["distribution"] + (1 - b2) * by_distribution
         weights = self.difficulty_share * w_diff + (1 - self.difficulty_share) * w_dist
-        zeros = jnp.zeros_like(weights)
-        counts = {"true_positives": zeros, "positives": zeros, "coded": zeros}
         return {"weights": weights, "difficulty": w_diff, "distribution": w_dist, **counts}
 
     def __call__(
@@ -263,3 +276,20 @@ def _flatten_time(outputs: Mapping[str, jax.Array], batch: Mapping[str, jax.Arra
     if batch["mask"].ndim == 1:
         return merged
     return {key: value.reshape(-1, *value.shape[2:]) for key, value in merged.items()}
+
+
+def _no_counts(weights: jax.Array) -> LossState:
+    zeros = jnp.zeros_like(weights)
+    return {"true_positives": zeros, "positives": zeros, "coded": zeros}
+
+
+def _recall(state: LossState) -> jax.Array:
+    return state["true_positives"] / jnp.maximum(state["positives"], 1)
+
+
+def _distribution(state: LossState) -> jax.Array:
+    return state["positives"] / jnp.maximum(state["coded"], 1)
+
+
+def _sum_to_size(weights: jax.Array) -> jax.Array:
+    return weights / weights.sum() * weights.size
