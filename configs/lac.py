@@ -16,12 +16,19 @@ SYNTHETIC_AUS = (*facs.CORPUS_AUS["bp4d"], 25)  # BP4D's 12, and lips part, whic
 
 
 def get_config(argument: str = "synthetic") -> ConfigDict:
+    """Values for ``VARIANT,fold=N,stages=A+B``; without ``stages`` all of them are trained."""
     variant, options = parse_argument(argument, default="synthetic")
-    fold = int(options.pop("fold", "1"))
+    fold, chosen = int(options.pop("fold", "1")), options.pop("stages", "")
     variants = {"bp4d": bp4d, "disfa": disfa, "synthetic": synthetic}
     if variant not in variants or options:
-        raise ValueError(f"config argument {argument!r}: give one of {list(variants)} and fold=N")
-    return to_config_dict(variants[variant](fold))
+        raise ValueError(f"config argument {argument!r}: give one of {list(variants)}, fold=N and stages=A+B")
+    values = to_config_dict(variants[variant](fold))
+    names = chosen.split("+") if chosen else list(values.stages)
+    if not set(names) <= set(values.stages):
+        raise ValueError(f"config argument {argument!r}: stages={chosen}; there are {list(values.stages)}")
+    for name in set(values.stages) - set(names):
+        del values.stages[name]
+    return values
 
 
 def bp4d(fold: int) -> Config:
@@ -111,6 +118,7 @@ def synthetic(fold: int) -> Config:
 def _network(**changes: object) -> dict[str, object]:
     """The paper's network, written out so that every field can be overridden."""
     return {
+        "check": "spatial_temporal",
         "block": "bottleneck",
         "stage_sizes": (3, 4, 6, 3),
         "widths": (64, 128, 256, 512),

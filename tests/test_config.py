@@ -68,5 +68,7 @@ def test_arguments_after_the_colon():
     assert parse_argument("fold=2", "synthetic") == ("synthetic", {"fold": "2"})
     with pytest.raises(ValueError, match=r"\['2'\] is not of the form name=value"):
         parse_argument("disfa,2", "synthetic")
-    with pytest.raises(ValueError, match=r"give one of \['bp4d', 'disfa', 'synthetic'\] and fold=N"):
+    with pytest.raises(
+        ValueError, match=r"give one of \['bp4d', 'disfa', 'synthetic'\], fold=N and stages=A"
+    ):
         lac.get_config("gft")

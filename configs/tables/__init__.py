@@ -1,0 +1,1 @@
+"""The papers' tables as rows of overrides of the papers' configurations."""
