@@ -27,6 +27,7 @@ import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from data_pipelines import records
+from jaxau import files
 
 # One process per core renders; more threads inside each would only fight for the cores.
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -165,7 +166,7 @@ def prepare(corpus: Corpus, data_dir: Path | str, workers: int = 0) -> bool:
       Whether there was anything to do.
 
     Raises:
-      ValueError: another data set is in the way; nothing is changed.
+      ValueError: another data set is in the way, or another process works on it; nothing is changed.
     """
     data_dir = Path(data_dir)
     final, unfinished = data_dir / corpus.name, data_dir / f"{corpus.name}.unfinished"
@@ -179,17 +180,18 @@ def prepare(corpus: Corpus, data_dir: Path | str, workers: int = 0) -> bool:
             f"{final}: exists, but is no finished data set (no {records.MANIFEST}); move it away "
             "or choose another --data_dir"
         )
-    request_file = unfinished / "request.json"
-    if request_file.is_file():
-        started_with = json.loads(request_file.read_text())
-        _check_request(corpus.request, started_with, unfinished, "was begun with")
-    parts_folder = unfinished / "parts"
-    parts_folder.mkdir(parents=True, exist_ok=True)
-    _write_whole(request_file, json.dumps(dict(corpus.request)).encode())
-    _make_parts(corpus, parts_folder, workers or os.cpu_count() or 1)
-    assembled = _assemble(corpus, unfinished / "assembly", parts_folder)
-    assembled.rename(final)
-    shutil.rmtree(unfinished)
+    with files.exclusive(unfinished):
+        request_file = unfinished / "request.json"
+        if request_file.is_file():
+            started_with = files.read_json(request_file)
+            _check_request(corpus.request, started_with, unfinished, "was begun with")
+        parts_folder = unfinished / "parts"
+        parts_folder.mkdir(parents=True, exist_ok=True)
+        files.write_json(request_file, dict(corpus.request))
+        _make_parts(corpus, parts_folder, workers or os.cpu_count() or 1)
+        assembled = _assemble(corpus, unfinished / "assembly", parts_folder)
+        assembled.rename(final)
+        shutil.rmtree(unfinished)
     return True
 
 
@@ -330,7 +332,7 @@ def _assemble(corpus: Corpus, folder: Path, parts_folder: Path) -> Path:
         builder = AlignedFaces(corpus, folder, parts)
         builder.download_and_prepare()
     source = builder.as_data_source(split=records.SPLIT, decoders={"image": tfds.decode.SkipDecoding()})
-    facts = records.summarize(source, corpus.manifest["aus"], corpus.manifest["label_rule"], corpus.subjects)
+    facts = records.summarize(source, corpus.manifest, corpus.subjects)
     manifest = {
         "corpus": corpus.name,
         **corpus.manifest,

@@ -25,6 +25,7 @@ import numpy as np
 import simplejpeg
 import tensorflow_datasets as tfds
 
+from jaxau import files
 from jaxau.faces.align import ALIGNMENTS
 
 Manifest = dict[str, Any]
@@ -72,7 +73,7 @@ def read_manifest(data_dir: Path | str, corpus: str) -> Manifest:
             f"{path.parent}: holds no prepared data set (no {MANIFEST}); prepare it with "
             f"`python -m launch.prepare --corpus={corpus} --data_dir={data_dir}`"
         )
-    manifest: Manifest = json.loads(path.read_text())
+    manifest: Manifest = files.read_json(path)
     return manifest
 
 
@@ -182,24 +183,29 @@ class Records:
         )
 
 
-def summarize(
-    source: Any, aus: list[int], label_rule: Mapping[str, float], subject_names: list[str]
-) -> Manifest:
+# What the records mean; a change of any of these makes another data set.
+_MEANING = ("aus", "label_rule", "landmarks", "alignment", "folds")
+
+
+def summarize(source: Any, described: Mapping[str, Any], subject_names: list[str]) -> Manifest:
     """What the records hold, read from the records themselves.
 
     Args:
       source: random access to the features of the records, in order of subject, video and frame.
-      aus: columns of ``au_intensity``.
-      label_rule: ``{"min_intensity": x}``: an AU occurs from this intensity on.
+      described: the other fields of the manifest, among them ``aus``, the columns of ``au_intensity``, and
+        ``label_rule``, ``{"min_intensity": x}``: an AU occurs from this intensity on.
       subject_names: by subject number.
 
     Returns:
       The part of the manifest that `check` compares: ``hash`` over every record (picture,
-      landmarks, labels, subject, video, frame), ``counts``, ``subjects`` (records, and per AU how
+      landmarks, labels, subject, video, frame) and over what they mean (AUs, label rule, alignment, folds),
+      ``counts``, ``subjects`` (records, and per AU how
       often it is coded and occurs), ``videos`` (first record and frame numbers), ``base_rates``
       (None where never coded), ``missing_labels`` per AU, ``missing_landmarks`` (record indices).
     """
-    digest = hashlib.sha256()
+    aus, label_rule = described["aus"], described["label_rule"]
+    meaning = {key: described.get(key) for key in _MEANING}
+    digest = hashlib.sha256(json.dumps([meaning, subject_names], sort_keys=True).encode())
     counts = np.zeros(len(subject_names), np.int64)
     coded = np.zeros((len(subject_names), len(aus)), np.int64)
     occurs = np.zeros_like(coded)
@@ -263,12 +269,14 @@ def check(data_dir: Path | str, corpus: str) -> list[str]:
     """
     records = Records(data_dir, corpus)
     manifest = records.manifest
-    found = summarize(
-        records._source,
-        manifest["aus"],
-        manifest["label_rule"],
-        [subject["name"] for subject in manifest["subjects"]],
-    )
+    names = [subject["name"] for subject in manifest["subjects"]]
+    try:
+        found = summarize(records._source, manifest, names)
+    except (RuntimeError, IndexError, ValueError) as error:  # of the reader, in its own words
+        return [
+            f"{data_dir}/{corpus}: a record cannot be read ({str(error).splitlines()[0][:200]}); the shards "
+            "are damaged: move the folder away and prepare the corpus again"
+        ]
     problems = [
         f"{key}: the manifest says {_short(manifest[key])}, the records hold {_short(value)}"
         for key, value in found.items()

@@ -6,8 +6,7 @@ and, once the stage is done, ``<stage>/model``: the selected variables for infer
 
 import hashlib
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ from flax import linen as nn
 from orbax.checkpoint import v1 as ocp
 
 from jaxau import config as config_lib
-from jaxau import models
+from jaxau import files, models
 
 _policies = ocp.training.preservation_policies
 _METRIC = "inner_f1"
@@ -104,10 +103,10 @@ def save_model(directory: Path, variables: Mapping[str, Any], info: Mapping[str,
     packages = ("jax", "flax", "orbax-checkpoint", "numpy")
     info = {
         **info,
-        "hash": _hash(host),
+        "hash": _hash(host, info),
         "versions": {name: metadata.version(name) for name in ("jaxau", *packages)},
     }
-    write_json(directory / "model.json", info)
+    files.write_json(directory / "model.json", info)
 
 
 def load_model(path: str | Path) -> Model:
@@ -130,27 +129,26 @@ def load_model(path: str | Path) -> Model:
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), abstract
     )
     folder = directory.absolute() / "variables"
-    _check_structure(ocp.metadata(folder).metadata, target, f"model {folder}")
-    return Model(network, ocp.load(folder, target), info)
+    stored = _in_orbax(folder, lambda: ocp.metadata(folder).metadata)
+    _check_structure(stored, target, f"model {folder}")
+    variables = _in_orbax(folder, lambda: ocp.load(folder, target))
+    if _hash(jax.tree.map(np.asarray, variables), info) != info["hash"]:
+        raise ValueError(
+            f"model {directory}: the variables are not those that model.json describes (their hash differs); "
+            "they were damaged or exchanged: copy the run again"
+        )
+    return Model(network, variables, info)
 
 
 def read_info(path: str | Path) -> dict[str, Any]:
     """What ``load_model(path).info`` would say, without loading the variables."""
-    return json.loads((_find_model(Path(path)) / "model.json").read_text())
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON under a temporary name, then rename: readers see all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(path.suffix + ".tmp")
-    temporary.write_text(json.dumps(value, indent=1))
-    os.replace(temporary, path)
+    return files.read_json(_find_model(Path(path)) / "model.json")
 
 
 def _find_model(path: Path) -> Path:
     candidates = [path, path / "model"]
     if (path / "config.json").is_file():
-        stages = json.loads((path / "config.json").read_text())["stages"]
+        stages = files.read_json(path / "config.json")["stages"]
         candidates += [path / stage / "model" for stage in reversed(stages)]
     for candidate in candidates:
         if (candidate / "model.json").is_file():
@@ -161,8 +159,21 @@ def _find_model(path: Path) -> Path:
     )
 
 
-def _hash(variables: Any) -> str:
-    digest = hashlib.sha256()
+_IDENTITY = ("network", "aus", "thresholds", "alignment", "image_size", "resize_to", "clip_length")
+
+
+def _in_orbax(folder: Path, read: Callable[[], Any]) -> Any:
+    """Call ``read``; what Orbax says of damaged files over several screens becomes one line."""
+    try:
+        return read()
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        reason = str(error).strip().split("\n")[0][:200]
+        raise ValueError(f"{folder}: cannot be read ({reason}); copy the run again") from None
+
+
+def _hash(variables: Any, info: Mapping[str, Any]) -> str:
+    """Of the variables and of what their outputs mean: the same hash, the same predictions."""
+    digest = hashlib.sha256(json.dumps([info.get(name) for name in _IDENTITY]).encode())
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         digest.update(jax.tree_util.keystr(path).encode())
         digest.update(np.ascontiguousarray(leaf).tobytes())
@@ -172,6 +183,11 @@ def _hash(variables: Any) -> str:
 def _check_structure(stored: Any, wanted: Any, what: str) -> None:
     have = _shapes(stored)
     want = _shapes(jax.tree.map(_raw_shape, wanted))
+    if not have:
+        raise ValueError(
+            f"{what}: cannot be read, its files are damaged; copy the run again, or remove that folder to go "
+            "on from what is left"
+        )
     problems = [f"missing {name}" for name in want if name not in have]
     problems += [f"unexpected {name}" for name in have if name not in want]
     problems += [

@@ -183,6 +183,16 @@ def parse_argument(text: str, default: str) -> tuple[str, dict[str, str]]:
     return variant, dict(word.split("=", 1) for word in words)
 
 
+def check_values(cls: type, values: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """``values`` as the fields of the dataclass ``cls`` that they are, by its annotations.
+
+    Raises:
+      ValueError: a value of the wrong type or none of its choices, with the path of the field.
+    """
+    hints = typing.get_type_hints(cls)
+    return {name: _build(hints[name], value, f"{path}.{name}") for name, value in values.items()}
+
+
 def check_names(known: Sequence[str], values: Iterable[str], path: str) -> None:
     """Refuse ``values`` that are not ``known`` fields of ``path``, naming the nearest known one."""
     for name in values:
@@ -250,6 +260,7 @@ def _check(config: Config) -> None:
     _rule(0 < data.inner_fraction < 1, "data.inner_fraction", data.inner_fraction, "between 0 and 1")
     _rule(data.clip_length >= 1, "data.clip_length", data.clip_length, "at least 1 frame")
     _rule(data.subsequences >= 1, "data.subsequences", data.subsequences, "at least 1")
+    _rule(config.seed >= 0, "seed", config.seed, "not negative")
     _rule(config.mesh.fsdp >= 1, "mesh.fsdp", config.mesh.fsdp, "at least 1 device")
     _rule(bool(config.stages), "stages", {}, "name at least one stage")
     earlier: list[str] = []
@@ -264,7 +275,12 @@ def _check(config: Config) -> None:
             stage.accumulate,
             f"a divisor of {path}.batch_size ({stage.batch_size})",
         )
-        _rule(stage.optim.lr > 0, f"{path}.optim.lr", stage.optim.lr, "above 0")
+        optim = stage.optim
+        _rule(0 < optim.lr < float("inf"), f"{path}.optim.lr", optim.lr, "above 0 and finite")
+        for part in ("weight_decay", "warmup_steps", "clip_norm"):
+            _rule(getattr(optim, part) >= 0, f"{path}.optim.{part}", getattr(optim, part), "not negative")
+        for part in ("b1", "b2"):
+            _rule(0 <= getattr(optim, part) < 1, f"{path}.optim.{part}", getattr(optim, part), "in [0, 1)")
         _rule(0 <= stage.optim.ema_decay < 1, f"{path}.optim.ema_decay", stage.optim.ema_decay, "in [0, 1)")
         _rule(0 <= stage.augment.flip <= 1, f"{path}.augment.flip", stage.augment.flip, "a probability")
         _rule(

@@ -7,7 +7,6 @@ the intervals are over all subjects.
 """
 
 import dataclasses
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from jaxau import checkpoint, evaluate, metrics, train
+from jaxau import evaluate, files, metrics, train
 from jaxau.config import Config
 from jaxau.metrics import Score
 
@@ -98,7 +97,7 @@ def merge(workdirs: Sequence[Path], corpus: str, folder: Path) -> Path:
             "baselines": _pooled_baselines(evaluations, scores),
         },
     }
-    checkpoint.write_json(folder / "scores.json", merged)
+    files.write_json(folder / "scores.json", merged)
     return folder
 
 
@@ -202,6 +201,6 @@ def _check_same(workdirs: Sequence[Path], scores: Sequence[dict[str, Any]]) -> N
 
 
 def _config(workdir: Path) -> dict[str, Any]:
-    config = json.loads((workdir / "config.json").read_text())
+    config = files.read_json(workdir / "config.json")
     config["data"].pop("fold")
     return config

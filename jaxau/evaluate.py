@@ -1,7 +1,5 @@
 """Predictions of a network over a part of a corpus, and their scores."""
 
-import dataclasses
-import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 from tqdm import tqdm
 
-from jaxau import baselines, checkpoint, metrics, sharding
+from jaxau import baselines, checkpoint, files, metrics, sharding
 from jaxau import config as config_lib
 from jaxau.config import Config
 
@@ -60,7 +58,7 @@ def predict(
     return {"truth": merged.pop("au"), "mask": merged.pop("au_mask"), **merged}
 
 
-def run(workdir: Path, make_data: Callable[[Config], Any], corpus: str | None = None) -> Path:
+def run(workdir: Path, make_data: Callable[[Config], Any]) -> Path:
     """Score every finished stage of a run, and the baselines, on the test subjects, once.
 
     Writes ``scores.json`` and predictions (see `read_predictions`) to the folder that is returned,
@@ -69,29 +67,30 @@ def run(workdir: Path, make_data: Callable[[Config], Any], corpus: str | None = 
     Args:
       workdir: of the run.
       make_data: as for ``train.run``.
-      corpus: name of another corpus with the same protocol and AUs; default: the one trained on.
 
     Raises:
-      ValueError: no finished stage.
+      ValueError: no finished stage; a data set other than the one trained on, in which subjects may lie in
+        other folds; or stages that are not finished, after the others are scored.
     """
     config = config_lib.from_dict(checkpoint.read_info(workdir)["config"])
-    if corpus is not None:
-        config = dataclasses.replace(config, data=dataclasses.replace(config.data, corpus=corpus))
     data, aus = make_data(config), config.data.aus
     folder = workdir / "eval" / config.data.corpus
     scores = read_scores(folder) if (folder / "scores.json").is_file() else {}
-    if scores.get("manifest_hash") != data.manifest["hash"]:
+    described = _describe(config, data)
+    if any(scores.get(key) != described[key] for key in ("manifest_hash", "subjects")):
         scores = {}
     scores = {
-        **_describe(config, data),
+        **described,
         "stages": scores.get("stages", {}),
         "baselines": scores.get("baselines"),
     }
     mesh = sharding.make_mesh(config.mesh.fsdp)
+    unfinished = [s for s in config.stages if not (workdir / s / "model" / "model.json").is_file()]
     for stage in config.stages:
-        if not (workdir / stage / "model" / "model.json").is_file():
+        if stage in unfinished:
             continue
         model = checkpoint.load_model(workdir / stage)
+        check_same_data(model.info["manifest_hash"], data.manifest["hash"], f"stage {stage} of {workdir}")
         if scores["stages"].get(stage, {}).get("hash") == model.info["hash"]:
             continue
         batches = data.evaluate(stage, "test", config.stages[stage].batch_size)
@@ -107,8 +106,22 @@ def run(workdir: Path, make_data: Callable[[Config], Any], corpus: str | None = 
         _write_predictions(folder, stage, found)
     if scores["baselines"] is None:
         scores["baselines"] = _baselines(config, data, folder)
-    checkpoint.write_json(folder / "scores.json", scores)
+    files.write_json(folder / "scores.json", scores)
+    if unfinished:
+        raise ValueError(
+            f"stages {unfinished} of {workdir} are not finished and have no scores (the others have, in "
+            f"{folder}); go on with launch.train"
+        )
     return folder
+
+
+def check_same_data(trained: str, given: str, what: str) -> None:
+    """Refuse a data set that a run was not trained on: its folds may test subjects that were learned from."""
+    if trained != given:
+        raise ValueError(
+            f"{what} was trained on the data set {trained[:12]}, but --data_dir holds {given[:12]} under the "
+            "same name; give the folder of the one trained on, or train in another --workdir"
+        )
 
 
 def read_scores(folder: Path) -> dict[str, Any]:
@@ -120,7 +133,7 @@ def read_scores(folder: Path) -> dict[str, Any]:
     path = folder / "scores.json"
     if not path.is_file():
         raise ValueError(f"{path}: not found; run launch.evaluate first")
-    return json.loads(path.read_text())
+    return files.read_json(path)
 
 
 def _write_predictions(folder: Path, name: str, found: Predictions) -> None:

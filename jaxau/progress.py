@@ -27,11 +27,16 @@ class MetricsLog:
         self._path, self._stage = path, stage
         self._pending: list[tuple[dict[str, Any], dict[str, jax.Array], np.ndarray]] = []
         if jax.process_index() == 0 and path.is_file():
-            kept = []
+            kept: list[str] = []
             for line in path.read_text().splitlines(keepends=True):
                 if not line.endswith("\n"):  # cut off by a kill
                     continue
-                entry = json.loads(line)
+                try:
+                    entry = json.loads(line)
+                except ValueError:
+                    raise ValueError(
+                        f"{path}: line {len(kept) + 1} is no JSON ({line[:40]!r}); remove that line"
+                    ) from None
                 if entry["stage"] != stage or entry["step"] <= first:
                     kept.append(line)
             temporary = path.with_suffix(".tmp")
@@ -98,19 +103,24 @@ class Stopwatch:
 
 
 class TerminationRequest(threading.Event):
-    """Set by SIGTERM while entered, so that the loop can save before it leaves."""
+    """Set by SIGTERM or Ctrl-C while entered, so that the loop can save before it leaves.
+
+    ``status`` is the exit status that then says so. A second Ctrl-C interrupts at once.
+    """
+
+    status = 0
 
     def __enter__(self) -> "TerminationRequest":
-        def request(_number: int, _frame: FrameType | None) -> None:
+        def request(number: int, _frame: FrameType | None) -> None:
+            self.status = 128 + number
             self.set()
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
-        self._previous = signal.signal(signal.SIGTERM, request) if _in_main_thread() else None
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        wanted = (signal.SIGTERM, signal.SIGINT) if in_main_thread else ()
+        self._previous = {number: signal.signal(number, request) for number in wanted}
         return self
 
     def __exit__(self, *_: Any) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGTERM, self._previous)
-
-
-def _in_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jaxau import overlay
-from jaxau.checkpoint import write_json
 from jaxau.faces.video import PICTURES, VideoWriter, write_image
+from jaxau.files import write_json
 from jaxau.predict import Predictor
 from jaxau.result_table import FrameFaces, openface_columns, openface_row, rows, schema
 

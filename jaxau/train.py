@@ -1,7 +1,8 @@
 """Training: stages in order, one ``fit``, one train step."""
 
+import contextlib
+import dataclasses
 import json
-import signal
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -16,11 +17,9 @@ from flax import struct
 from jax.sharding import NamedSharding, PartitionSpec
 from tqdm import tqdm
 
-from jaxau import checkpoint, evaluate, metrics, models, optim, progress, sharding
+from jaxau import checkpoint, evaluate, files, metrics, models, optim, progress, sharding
 from jaxau import config as config_lib
 from jaxau.config import Config, Stage
-
-_TERMINATED = 128 + signal.SIGTERM
 
 
 class Data(Protocol):
@@ -68,7 +67,8 @@ def run(config: Config, make_data: Callable[[Config], Data], workdir: Path) -> d
       For each stage fitted by this call: ``seconds`` and ``frames_per_second`` of its training steps.
 
     Raises:
-      ValueError: ``workdir`` holds a run with another configuration.
+      ValueError: ``workdir`` holds a run with another configuration or data set, or another process works
+        there; an AU never occurs on the training subjects.
     """
     claim_workdir(config, workdir)
     mesh = sharding.make_mesh(config.mesh.fsdp)
@@ -77,20 +77,37 @@ def run(config: Config, make_data: Callable[[Config], Data], workdir: Path) -> d
         models.create(config, name)
         models.create_loss(config, name)
     data = make_data(config)
+    never = [au for au, n in zip(config.data.aus, data.statistics["n_occ"], strict=True) if n == 0]
+    if never:
+        raise ValueError(
+            f"config.data.aus: AU {never} never occurs on the {len(data.split.train)} training subjects of "
+            f"fold {config.data.fold}, so it cannot be learned; leave it out"
+        )
     timing = {}
-    for name in config.stages:
-        if not (workdir / name / "model" / "model.json").is_file():
-            timing[name] = fit(config, name, data, workdir, mesh)
+    with files.exclusive(workdir) if jax.process_index() == 0 else contextlib.nullcontext():
+        _claim_data(data, workdir)
+        for name in config.stages:
+            if not (workdir / name / "model" / "model.json").is_file():
+                timing[name] = fit(config, name, data, workdir, mesh)
     return timing
+
+
+def _claim_data(data: Data, workdir: Path) -> None:
+    """Write data.json, or check that this run began with the same data set."""
+    path, given = workdir / "data.json", data.manifest["hash"]
+    if path.is_file():
+        evaluate.check_same_data(files.read_json(path)["manifest_hash"], given, str(workdir))
+    elif jax.process_index() == 0:
+        files.write_json(path, {"manifest_hash": given, "subjects": dataclasses.asdict(data.split)})
 
 
 def claim_workdir(config: Config, workdir: Path) -> None:
     """Write config.json, or check that the one there is the same."""
     path, values = workdir / "config.json", json.loads(json.dumps(config_lib.to_dict(config)))
     if not path.is_file():
-        checkpoint.write_json(path, values)
+        files.write_json(path, values)
         return
-    differences = _differences(json.loads(path.read_text()), values, "config")
+    differences = _differences(files.read_json(path), values, "config")
     if differences:
         raise ValueError(
             f"{workdir} holds a run with another configuration; use another --workdir, or repeat the old "
@@ -106,7 +123,7 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
 
     Raises:
       ValueError: the loss is not finite; names the step and the records of the batch.
-      SystemExit: SIGTERM came; the state is saved.
+      SystemExit: SIGTERM or Ctrl-C came; the state is saved.
     """
     stage, directory = config.stages[name], workdir / name
     network, loss = models.create(config, name), models.create_loss(config, name)
@@ -170,7 +187,7 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
                 checkpoints.save(done, state)
             if interrupted:
                 checkpoints.wait()
-                raise SystemExit(_TERMINATED)
+                raise SystemExit(stop.status)
         checkpoints.wait()
         best = checkpoints.best
         assert best is not None, "the last epoch was scored"
@@ -224,7 +241,11 @@ def make_train_step(
         )
         return state, terms
 
-    return jax.jit(step, donate_argnums=0, out_shardings=(placement, None))
+    options = {}
+    if stage.accumulate > 1 and jax.default_backend() == "cpu":
+        # This scheduler would run the parts side by side, in as much memory as the undivided batch.
+        options["xla_cpu_enable_concurrency_optimized_scheduler"] = False
+    return jax.jit(step, donate_argnums=0, out_shardings=(placement, None), compiler_options=options or None)
 
 
 def loss_and_gradients(
@@ -257,8 +278,6 @@ def loss_and_gradients(
     n, total = stage.accumulate, None
     batch_stats, loss_state = state.batch_stats, state.loss_state
     for i in range(n):  # unrolled: convolutions inside a scan are slow on CPUs
-        if total is not None:  # keeps XLA from running the parts side by side, in n times the memory
-            batch, total = jax.lax.optimization_barrier((batch, total))
         part = {key: value.reshape(-1, n, *value.shape[1:])[:, i] for key, value in batch.items()}
         gradients, (terms, batch_stats, loss_state) = jax.grad(objective, has_aux=True)(
             state.params, batch_stats, loss_state, part, jax.random.fold_in(rng, i)

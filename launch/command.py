@@ -7,12 +7,12 @@ from absl import app, flags, logging
 
 
 def run(main: Callable[[], None]) -> None:
-    """Parse absl flags and call ``main``; a ``ValueError`` or a wrong flag ends the program with status 1."""
+    """Parse absl flags and call ``main``; a user's mistake ends in status 1, Ctrl-C in 130."""
 
     def parse(argv: list[str]) -> list[str]:
         try:
             rest = flags.FLAGS(argv)
-        except (flags.Error, KeyError) as error:
+        except (flags.Error, KeyError, ValueError, OSError) as error:
             # A KeyError's own text is the repr of its message, with quotes and line breaks escaped.
             message = error.args[0].replace("\n", ": ") if isinstance(error, KeyError) else error
             _fail(f"{message}; --help lists the flags")
@@ -25,8 +25,11 @@ def run(main: Callable[[], None]) -> None:
             logging.set_verbosity(logging.WARNING)  # libraries tell a page of details at INFO
         try:
             main()
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             _fail(error)
+        except KeyboardInterrupt:
+            print("interrupted; the same command goes on where it was", file=sys.stderr)
+            sys.exit(130)
 
     app.run(checked, flags_parser=parse)
 

@@ -23,7 +23,7 @@ from data_pipelines.loader import make_data
 from data_pipelines.preparation import prepare
 from data_pipelines.synthetic import Person, SynthConfig, SynthFaces
 from data_pipelines.synthetic.cli import contact_sheet
-from jaxau import checkpoint, cli, evaluate, facs, train
+from jaxau import checkpoint, cli, evaluate, facs, files, train
 from jaxau.config import from_dict
 from jaxau.faces.video import write_video
 from jaxau.report import html, tables
@@ -46,15 +46,15 @@ def main() -> None:
     data_dir, run_dir = workdir / "data", workdir / "run"
     config = from_dict(lac.get_config("synthetic").to_dict())
     corpus = config.data.corpus
-    seconds: dict[str, float] = {}
-    facts: dict[str, str] = {}
+    # Over all calls: a resumed demo tells what it took altogether.
+    seconds = _History(workdir / "seconds.json")
+    speeds = _History(workdir / "speeds.json")
 
     with _phase("synthetic subjects", seconds):
         prepare(synthetic.corpus(CORPUS, config.data.alignment), data_dir)
     with _phase("training", seconds):
         speed = train.run(config, partial(make_data, data_dir=data_dir), run_dir)
-    for stage, measured in speed.items():
-        facts[f"Training speed, {stage}"] = f"{measured['frames_per_second']:.0f} frames/s"
+    speeds.keep({stage: round(measured["frames_per_second"]) for stage, measured in speed.items()})
     with _phase("evaluation", seconds):
         folder = evaluate.run(run_dir, partial(make_data, data_dir=data_dir))
         scores = evaluate.read_scores(folder)
@@ -84,21 +84,33 @@ def main() -> None:
             "failures": maps["failures"],
             "video": _predicted_video(workdir / "prediction" / "unseen_synthetic.mp4.csv", config.data.aus),
             "contact_sheet": contact_sheet([Person(seed) for seed in range(4)], size=112),
-            "wall_time": seconds,
-            "facts": facts,
+            "wall_time": seconds.values,
+            "facts": {f"Training speed, {s}": f"{rate} frames/s" for s, rate in speeds.values.items()},
         }
         page = html.write_run_page(run_dir, corpus, examples, workdir / "index.html")
     print(tables.print_summary(scores))
-    print("  ".join(f"{phase} {value:.0f} s" for phase, value in seconds.items()))
+    print("  ".join(f"{phase} {value:.0f} s" for phase, value in seconds.values.items()))
     print(page)
 
 
+class _History:
+    """Numbers by name, kept in a file from call to call."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.values: dict[str, float] = files.read_json(path) if path.is_file() else {}
+
+    def keep(self, values: dict[str, float]) -> None:
+        self.values |= values
+        files.write_json(self._path, self.values)
+
+
 @contextlib.contextmanager
-def _phase(name: str, seconds: dict[str, float]) -> Iterator[None]:
+def _phase(name: str, seconds: _History) -> Iterator[None]:
     print(f"--- {name}")
     started = time.perf_counter()
     yield
-    seconds[name] = time.perf_counter() - started
+    seconds.keep({name: seconds.values.get(name, 0.0) + time.perf_counter() - started})
 
 
 def _write_video(folder: Path) -> tuple[Path, Path]:
@@ -108,12 +120,14 @@ def _write_video(folder: Path) -> tuple[Path, Path]:
     if not landmarks.is_file():
         frames = SynthFaces(VIDEO).clip(0, 0)
         write_video(video, (frame.image for frame in frames), VIDEO.fps)
-        with landmarks.open("w", newline="") as file:
+        partial_file = landmarks.with_suffix(".tmp")
+        with partial_file.open("w", newline="") as file:
             writer = csv.writer(file)
             names = [f"{axis}_{point}" for axis in "xy" for point in range(68)]
             writer.writerow(["video", "frame", "face_id", *names])
             for frame in frames:
                 writer.writerow([video.name, frame.t, 0, *frame.lm68.T.round(3).ravel()])
+        partial_file.rename(landmarks)  # last: with it, both are whole
     return video, landmarks
 
 

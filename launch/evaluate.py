@@ -18,13 +18,12 @@ from launch import command
 
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the prepared data sets.", required=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
-_CORPUS = flags.DEFINE_string("corpus", None, "Another corpus than the one trained on.")
 
 
 def main() -> None:
     """Evaluate, write tables, print the summary."""
     workdir = Path(_WORKDIR.value)
-    folder = evaluate.run(workdir, partial(make_data, data_dir=_DATA_DIR.value), _CORPUS.value)
+    folder = evaluate.run(workdir, partial(make_data, data_dir=_DATA_DIR.value))
     scores = evaluate.read_scores(folder)
     tables.write_tables(scores, folder)
     print(tables.print_summary(scores))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxau import checkpoint, metrics
+from jaxau import files, metrics
 
 AUS = (1, 4, 12, 26)
 FOLDS, SUBJECTS, FRAMES = 3, 5, 40
@@ -57,7 +57,7 @@ def _write_fold(workdir: Path, fold: int) -> Path:
         },
     }  # fmt: skip
     folder = workdir / "eval" / "synthetic"
-    checkpoint.write_json(folder / "scores.json", scores)
+    files.write_json(folder / "scores.json", scores)
     for name in ("frames", "pixels_logistic_regression"):
         np.savez(folder / f"{name}_predictions.npz", **found)
     (workdir / "config.json").write_text(json.dumps({"name": "lac", "data": {"fold": fold}}))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from small_run import small_config
 
-from jaxau import checkpoint, models
+from jaxau import checkpoint, files, models
 from jaxau.config import to_dict
 
 
@@ -60,7 +61,7 @@ def saved(tmp_path):
         "config": to_dict(config),
     }  # fmt: skip
     checkpoint.save_model(tmp_path / "frames" / "model", variables, info)
-    checkpoint.write_json(tmp_path / "config.json", to_dict(config))
+    files.write_json(tmp_path / "config.json", to_dict(config))
     return tmp_path, variables, info
 
 
@@ -88,3 +89,27 @@ def test_a_model_of_another_au_set_is_refused(saved):
 def test_no_model_yet(tmp_path):
     with pytest.raises(ValueError, match=r"no finished model \(model.json\) there; give a run directory"):
         checkpoint.load_model(tmp_path)
+
+
+def test_damaged_or_exchanged_variables_are_refused(saved):
+    path, variables, info = saved
+    other = jax.tree.map(lambda leaf: leaf + 1e-3, variables)
+    checkpoint.save_model(path / "other", other, info)
+    shutil.rmtree(path / "frames" / "model" / "variables")
+    shutil.copytree(path / "other" / "variables", path / "frames" / "model" / "variables")
+    with pytest.raises(ValueError, match=r"not those that model.json describes .*copy the run again"):
+        checkpoint.load_model(path)
+    for file in (path / "frames" / "model" / "variables").rglob("*"):
+        if file.is_file() and file.stat().st_size > 50:
+            file.write_bytes(file.read_bytes()[:20])
+    with pytest.raises(ValueError, match=r"cannot be read.*copy the run again"):
+        checkpoint.load_model(path)
+
+
+def test_thresholds_are_part_of_what_the_hash_says(saved):
+    path, variables, info = saved
+    hashes = set()
+    for thresholds in ([0.5] * 4, [0.4] * 4):
+        checkpoint.save_model(path / "frames" / "model", variables, {**info, "thresholds": thresholds})
+        hashes.add(checkpoint.read_info(path)["hash"])
+    assert len(hashes) == 2

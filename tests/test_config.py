@@ -44,6 +44,10 @@ def test_round_trip_keeps_everything_and_the_order_of_stages():
         ("stages.frames.augment.resize_to", 16, r"resize_to: 16 breaks the rule: 0 or .* \(32\)"),
         ("data.fold", 0, r"config.data.fold: 0 breaks the rule: folds are counted from 1"),
         ("stages", {}, r"config.stages: \{\} breaks the rule: name at least one stage"),
+        ("stages.frames.optim.clip_norm", -1.0, r"stages.frames.optim.clip_norm: -1.0 breaks the rule"),
+        ("stages.frames.optim.b1", 1.5, r"config.stages.frames.optim.b1: 1.5 breaks the rule: in \[0, 1\)"),
+        ("stages.frames.optim.lr", float("inf"), r"optim.lr: inf breaks the rule: above 0 and finite"),
+        ("seed", -1, r"config.seed: -1 breaks the rule: not negative"),
         ("stages.frames", 3, r"config.stages.frames: expected fields, got 3"),
     ],
 )  # fmt: skip

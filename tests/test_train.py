@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -68,9 +69,9 @@ def test_each_step_is_logged_once_and_each_epoch_scored(finished):
 
 
 def test_a_finished_run_is_left_alone(tiny_faces, finished):
-    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()}
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("[!.]*") if path.is_file()}
     assert train.run(small_config(), partial(make_data, data_dir=tiny_faces), finished) == {}
-    assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()}
+    assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("[!.]*") if path.is_file()}
 
 
 def test_the_best_epoch_is_selected(finished):
@@ -173,3 +174,44 @@ def test_evaluation_scores_all_stages_once(tiny_faces, finished, monkeypatch):
         assert len(np.unique(found["record"])) == len(found["record"])
     monkeypatch.setattr(evaluate, "predict", lambda *_: pytest.fail("scored already"))
     assert evaluate.run(finished, partial(make_data, data_dir=tiny_faces)) == folder
+
+
+def test_another_data_set_of_the_same_name_is_refused(tiny_faces, finished, tmp_path):
+    """Its folds may test subjects that were learned from."""
+    manifest = tiny_faces / "synthetic" / "manifest.json"
+    shutil.copytree(tiny_faces, tmp_path / "data")
+    other = json.loads(manifest.read_text())
+    other["hash"] = "0" * 64
+    (tmp_path / "data" / "synthetic" / "manifest.json").write_text(json.dumps(other))
+    for call in (partial(evaluate.run, finished), partial(train.run, small_config(), workdir=finished)):
+        with pytest.raises(ValueError, match=r"was trained on the data set \w+, but --data_dir holds 0000"):
+            call(make_data=partial(make_data, data_dir=tmp_path / "data"))
+
+
+def test_unfinished_stages_are_named_after_the_others_are_scored(tiny_faces, finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("eval"))
+    shutil.rmtree(tmp_path / "run" / "clips" / "model")
+    with pytest.raises(ValueError, match=r"stages \['clips'\].*not finished.*launch.train"):
+        evaluate.run(tmp_path / "run", partial(make_data, data_dir=tiny_faces))
+    scores = evaluate.read_scores(tmp_path / "run" / "eval" / "synthetic")
+    assert set(scores["stages"]) == {"frames"}
+
+
+def test_scores_of_other_subjects_are_not_kept(tiny_faces, finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    folder = evaluate.run(tmp_path / "run", partial(make_data, data_dir=tiny_faces))
+    scores = evaluate.read_scores(folder)
+    wrong = {**scores, "subjects": {**scores["subjects"], "test": ["S999"]}}
+    wrong["stages"] = {"frames": {**scores["stages"]["frames"], "at_half": "of others"}}
+    (folder / "scores.json").write_text(json.dumps(wrong))
+    evaluate.run(tmp_path / "run", partial(make_data, data_dir=tiny_faces))
+    assert evaluate.read_scores(folder) == scores
+
+
+def test_an_au_that_nobody_shows_is_named(tiny_faces, tmp_path):
+    config = small_config()
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, aus=(1, 27)))
+    data = make_data(config, tiny_faces)
+    data.statistics["n_occ"][1] = 0
+    with pytest.raises(ValueError, match=r"AU \[27\] never occurs on the \d+ training subjects of fold 1"):
+        train.run(config, lambda _: data, tmp_path)

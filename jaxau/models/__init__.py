@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxau import complexity, facs
-from jaxau.config import Config, check_names
+from jaxau.config import Config, check_names, check_values
 from jaxau.models import lac
 
 
@@ -61,7 +61,8 @@ def create(config: Config, stage: str) -> nn.Module:
     fields = [f.name for f in dataclasses.fields(network) if f.name not in _SET_HERE]
     check_names(fields, config.network, "config.network")
     temporal = config.stages[stage].view == "clips"
-    return network(aus=config.data.aus, temporal=temporal, dtype=jnp.dtype(config.dtype), **config.network)
+    chosen = check_values(network, config.network, "config.network")
+    return network(aus=config.data.aus, temporal=temporal, dtype=jnp.dtype(config.dtype), **chosen)
 
 
 _SET_HERE = ("aus", "temporal", "dtype", "parent", "name")
@@ -73,8 +74,9 @@ def create_loss(config: Config, stage: str) -> Loss:
     if stage not in known:
         raise ValueError(f"config.stages.{stage}: {config.name} has the stages {list(known)}")
     options = config.stages[stage].loss
-    check_names([f.name for f in dataclasses.fields(known[stage])], options, f"config.stages.{stage}.loss")
-    return known[stage](**options)
+    path = f"config.stages.{stage}.loss"
+    check_names([f.name for f in dataclasses.fields(known[stage])], options, path)
+    return known[stage](**check_values(known[stage], options, path))
 
 
 def describe(name: str, num_aus: int = 12) -> dict[str, Any]:

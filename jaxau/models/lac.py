@@ -138,6 +138,14 @@ class LACLoss:
     roi_size: float = 0.25
     roi_bins: int = 2
 
+    def __post_init__(self) -> None:
+        shares = ("difficulty_decay", "distribution_decay", "difficulty_share", "recall_floor", "roi_size")
+        for name in shares:
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"loss.{name}: {getattr(self, name)} must be in [0, 1]")
+        if self.roi_bins < 1 or self.recall_floor == 0 or self.roi_size == 0:
+            raise ValueError("loss.roi_bins, recall_floor and roi_size: must be above 0")
+
     def init(self, statistics: Mapping[str, Any]) -> LossState:
         """State of the dynamic weights from ``n_occ`` and ``n_coded`` (k,) of the training split."""
         weights = jnp.asarray(losses.rate_weights(statistics["n_occ"], statistics["n_coded"]), jnp.float32)

@@ -70,6 +70,10 @@ class ResNet(nn.Module):
     def __call__(self, x: jax.Array, use_running_average: bool) -> jax.Array:
         """Map a normalised image (n, h, w, 3) to features (n, h / 32, w / 32, c), for four stages."""
         chex.assert_rank(x, 4)
+        if len(self.stage_sizes) != len(self.widths):
+            raise ValueError(
+                f"stage_sizes {self.stage_sizes} and widths {self.widths}: give one width for each stage"
+            )
         size, pad = ((7, 7), ((3, 3), (3, 3))) if self.stem == "7x7" else ((3, 3), ((1, 1), (1, 1)))
         conv1 = nn.Conv(
             self.widths[0],

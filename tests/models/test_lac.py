@@ -303,3 +303,34 @@ def test_unknown_fields_are_named():
     config = Config("lac", data, {"frames": Stage("frames", 1, 2, loss={"chek": 1.0})})
     with pytest.raises(ValueError, match=r"config.stages.frames.loss.chek: unknown field, did you mean"):
         models.create_loss(config, "frames")
+
+
+@pytest.mark.parametrize(
+    ("network", "loss", "message"),
+    [
+        ({"stem": "9x9"}, {}, r"config.network.stem: '9x9' is not one of \['7x7', '3x3'\]"),
+        ({"features": 3.5}, {}, r"config.network.features: expected int, got 3.5"),
+        (
+            {},
+            {"classification": "focal"},
+            r"loss.classification: 'focal' is not one of \['dwa', 'wa', 'ce'\]",
+        ),
+        ({}, {"difficulty_decay": 2.0}, r"loss.difficulty_decay: 2.0 must be in \[0, 1\]"),
+        ({}, {"roi_bins": 0}, r"must be above 0"),
+    ],
+)
+def test_values_are_checked_not_only_names(network, loss, message):
+    """A mistyped ablation must not train something else."""
+    from jaxau.config import Config, DataConfig, Stage
+
+    data = DataConfig("synthetic", (1, 2), "synthetic-3fold", image_size=32)
+    config = Config("lac", data, {"frames": Stage("frames", 1, 2, loss=loss)}, network=network)
+    with pytest.raises(ValueError, match=message):
+        models.create(config, "frames")
+        models.create_loss(config, "frames")
+
+
+def test_widths_must_match_the_stages():
+    network = lac.LAC(AUS, False, **{**SMALL, "widths": (8, 12, 16)})
+    with pytest.raises(ValueError, match=r"stage_sizes \(1, 1\) and widths \(8, 12, 16\): give one width"):
+        network.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3), jnp.uint8))
