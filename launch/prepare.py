@@ -67,6 +67,8 @@ def main() -> None:
     if not FLAGS.corpus or not FLAGS.data_dir:
         raise ValueError("--corpus and --data_dir: give both, or --protocols")
     if FLAGS.check:
+        if idle := [name for name in (*_SYNTHETIC, "alignment", "workers") if FLAGS[name].present]:
+            raise ValueError(f"--check with --{', --'.join(idle)}: it reads what is there; leave them away")
         if problems := records.check(FLAGS.data_dir, FLAGS.corpus):
             raise ValueError("\n".join(problems))
         print(f"{FLAGS.data_dir}/{FLAGS.corpus}: records and manifest agree")

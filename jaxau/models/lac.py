@@ -76,10 +76,7 @@ class LAC(nn.Module):
 
         # Lock (Eqs. 1-3). The direction of w_c localises, its product with the mean feature classifies.
         w_c = self.param("au_weights", nn.initializers.xavier_uniform(), (num_aus, f.shape[-1]))
-        lock_logits = jnp.einsum("...ijc,kc->...k", f, w_c) / (f.shape[-3] * f.shape[-2])
-        feature_norm = _norm(f)
-        attention = jnp.einsum("...ijc,kc->...ijk", f / feature_norm[..., None], w_c / _norm(w_c)[:, None])
-
+        lock_logits, attention, feature_norm = lock(f, w_c)
         located = {"lock_logits": lock_logits, "attention": attention, "feature_norm": feature_norm}
         if self.check == "none":
             return {"logits": lock_logits, **located}
@@ -92,8 +89,7 @@ class LAC(nn.Module):
             # Check: relations between AUs where the first prediction is uncertain (Eqs. 7-11).
             neighbors = cross_region_neighbors(self.aus)
             related = layers.GraphAttention(self.features, neighbors, name="relations")(v)
-            confidence = jnp.abs(jax.lax.stop_gradient(nn.sigmoid(lock_logits)) - 0.5) / 0.5
-            v = confidence[..., None] * v + (1 - confidence[..., None]) * related
+            v = keep_confident(v, related, lock_logits)
 
         if self.check == "spatial_temporal" and self.temporal:  # one LSTM, shared by all AUs, over time
             b, t = leading
@@ -104,6 +100,36 @@ class LAC(nn.Module):
         weight = self.param("classifier_weight", nn.initializers.lecun_normal(), (num_aus, self.features))
         bias = self.param("classifier_bias", nn.initializers.zeros, (num_aus,))
         return {"logits": (v * weight).sum(-1) + bias, **located}
+
+
+def lock(f: jax.Array, w_c: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """First predictions and where they come from (Eqs. 1-3): y' is the mean over cells of |w_c| |F| M.
+
+    Args:
+      f: (..., i, j, c) features F.
+      w_c: (k, c) AU weights.
+
+    Returns:
+      y' (..., k), similarity maps M = cos(w_c, F) (..., i, j, k), and |F| (..., i, j).
+    """
+    logits = jnp.einsum("...ijc,kc->...k", f, w_c) / (f.shape[-3] * f.shape[-2])
+    feature_norm = _norm(f)
+    attention = jnp.einsum("...ijc,kc->...ijk", f / feature_norm[..., None], w_c / _norm(w_c)[:, None])
+    return logits, attention, feature_norm
+
+
+def keep_confident(v: jax.Array, related: jax.Array, lock_logits: jax.Array) -> jax.Array:
+    """Let only AUs that are uncertain listen to others (Eqs. 10, 11).
+
+    ``alpha = |sigmoid(y') - .5| / .5`` carries no gradient [choice].
+
+    Args:
+      v: (..., k, n) AU vectors.
+      related: (..., k, n) the same after graph attention.
+      lock_logits: (..., k) y'.
+    """
+    alpha = jnp.abs(jax.lax.stop_gradient(nn.sigmoid(lock_logits)) - 0.5) / 0.5
+    return alpha[..., None] * v + (1 - alpha[..., None]) * related
 
 
 def _norm(x: jax.Array) -> jax.Array:

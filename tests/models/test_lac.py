@@ -100,6 +100,24 @@ def test_equations_1_to_11_against_loops():
             np.testing.assert_allclose(outputs["logits"][n, i], logit, atol=1e-4)
 
 
+def test_lock_by_hand():
+    """Eqs. 1-3: two cells, two channels; AU weights along (3, 4) and along the second channel."""
+    f = jnp.array([[[3.0, 4.0], [0.0, 2.0]]])  # norms 5 and 2
+    w_c = jnp.array([[6.0, 8.0], [0.0, -1.0]])  # norms 10 and 1
+    logits, attention, norm = lac.lock(f, w_c)
+    np.testing.assert_allclose(norm, [[5.0, 2.0]], rtol=1e-6)
+    np.testing.assert_allclose(attention, [[[1.0, -0.8], [0.8, -1.0]]], rtol=1e-6)
+    # y' = mean of |w| |F| cos: (10 * 5 * 1 + 10 * 2 * .8) / 2 and (-5 * .8 - 2) / 2
+    np.testing.assert_allclose(logits, [33.0, -3.0], rtol=1e-6)
+
+
+def test_confidence_by_hand():
+    """Eqs. 10, 11: p = .5 listens wholly, p = .75 by half, p = 1 not at all."""
+    v, related = jnp.full((3, 2), 4.0), jnp.full((3, 2), -2.0)
+    got = lac.keep_confident(v, related, jnp.array([0.0, np.log(3.0), 50.0]))
+    np.testing.assert_allclose(got[:, 0], [-2.0, 1.0, 4.0], rtol=1e-5)
+
+
 def test_neighbors_are_the_other_regions():
     """AUs 1 (upper), 6 (middle), 12 and 25 (lower), by hand."""
     assert lac.cross_region_neighbors((1, 6, 12, 25)) == (
