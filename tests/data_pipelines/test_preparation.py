@@ -60,7 +60,7 @@ def test_manifest_counts_by_hand(flat_faces, make_flat_corpus):
     assert manifest["corpus"] == "synthetic" and manifest["excluded"] == []
 
 
-def test_hash_sees_labels_subjects_landmarks_and_pictures():
+def test_hash_sees_the_records_and_what_they_mean():
     record = {
         "image": b"jpeg",
         "landmarks": np.ones((98, 2), np.float32),
@@ -78,9 +78,18 @@ def test_hash_sees_labels_subjects_landmarks_and_pictures():
         {"video": 1},
         {"frame": 8},
     ]
-    rule = {"min_intensity": 1.5}
-    hashes = [records.summarize([{**record, **v}], [1, 2], rule, ["A", "B"])["hash"] for v in variants]
-    assert len(set(hashes)) == len(variants)
+    described = {"aus": [1, 2], "label_rule": {"min_intensity": 1.5}, "folds": {"p": [["A"], ["B"]]}}
+    meanings = [
+        {"aus": [1, 4]},
+        {"label_rule": {"min_intensity": 2}},
+        {"folds": {"p": [["B"], ["A"]]}},
+        {"alignment": "jaa200"},
+    ]
+    names = ["A", "B"]
+    hashes = [records.summarize([{**record, **v}], described, names)["hash"] for v in variants]
+    hashes += [records.summarize([record], {**described, **m}, names)["hash"] for m in meanings]
+    hashes.append(records.summarize([record], described, ["A", "C"])["hash"])
+    assert len(set(hashes)) == len(variants) + len(meanings) + 1
 
 
 def test_a_second_run_has_nothing_to_do(new_flat_faces, make_flat_corpus):
