@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -334,8 +333,7 @@ def test_killed_and_started_again_the_launcher_makes_the_same_data_set(tmp_path,
     first.send_signal(signal.SIGKILL)
     first.wait()
     assert not (tmp_path / "disfa").exists()
-    made = {path: os.stat(path).st_mtime_ns for path in parts.glob("*.npz")}
-    assert 1 <= len(made) < 27
+    assert 1 <= len(list(parts.glob("*.npz"))) < 27
     again = launch(*arguments)
     assert again.returncode == 0, again.stderr
     assert "prepared 642 frames of 27 videos of 27 subjects" in again.stdout
