@@ -241,11 +241,7 @@ def make_train_step(
         )
         return state, terms
 
-    options = {}
-    if stage.accumulate > 1 and jax.default_backend() == "cpu":
-        # This scheduler would run the parts side by side, in as much memory as the undivided batch.
-        options["xla_cpu_enable_concurrency_optimized_scheduler"] = False
-    return jax.jit(step, donate_argnums=0, out_shardings=(placement, None), compiler_options=options or None)
+    return jax.jit(step, donate_argnums=0, out_shardings=(placement, None))
 
 
 def loss_and_gradients(
@@ -256,7 +252,9 @@ def loss_and_gradients(
     With ``stage.accumulate`` = n the batch runs in n parts, one after another: part i holds the examples i,
     i + n, ..., so that each device keeps its own. Gradients and terms are the means of those of the parts
     (where the parts differ in their numbers of coded labels, a little off those of the undivided batch),
-    BatchNorm sees one part at a time, and the counts in the loss's state add up.
+    BatchNorm sees one part at a time, and the counts in the loss's state add up. On CPUs this saves memory
+    only with XLA_FLAGS=--xla_cpu_enable_concurrency_optimized_scheduler=false: by default XLA runs the parts
+    side by side there.
 
     Returns:
       Gradients like ``state.params``; ``terms``, scalars: the loss and its parts; the new BatchNorm

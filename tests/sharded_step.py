@@ -4,7 +4,7 @@
 
 Jobs, of which each prints what it found under its NAME:
   train:FSDP:NAME         a gradient (FOLDER/NAME.npz), three steps, a checkpoint (FOLDER/NAME)
-  accumulate:FSDP:NAME    a compiled step in two parts
+  accumulate:FSDP:PARTS:NAME    a compiled step in parts
   open:FSDP:FROM:NAME     the checkpoint FROM, saved again as NAME
   constraint:FSDP:NAME, grouped:FSDP:NAME     two ways to spoil a data-parallel step
 """
@@ -21,7 +21,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
-from small_run import NETWORK, small_config
+from small_run import NETWORK, random_batch, small_config
 
 from jaxau import models, optim, sharding, train
 from jaxau.checkpoint import Checkpoints
@@ -58,16 +58,7 @@ class Job:
         return train.make_train_step(*arguments).lower(self.abstract, batch).compile()
 
     def batch(self, rng: np.random.Generator) -> dict[str, jax.Array]:
-        b = self.stage.batch_size
-        batch = {
-            "image": rng.integers(0, 256, (b, 32, 32, 3), dtype=np.uint8),
-            "au": rng.integers(0, 2, (b, 4)),
-            "au_mask": rng.random((b, 4)) < 0.9,
-            "mask": np.ones(b, bool),
-            "au_centers": rng.uniform(4, 28, (b, 4, 2, 2)).astype(np.float32),
-            "au_centers_mask": np.ones((b, 4), bool),
-        }
-        return sharding.shard_batch(batch, self.mesh)
+        return sharding.shard_batch(random_batch(rng, (BATCH,), 32, 4), self.mesh)
 
 
 def train_steps(folder: Path, fsdp: int, name: str) -> dict[str, Any]:
@@ -92,6 +83,7 @@ def train_steps(folder: Path, fsdp: int, name: str) -> dict[str, Any]:
         "moved": moved(compiled.as_text()),
         "state": sorted({str(list(leaf.shape)) for leaf in jax.tree.leaves(state)}),
         "flops": compiled.cost_analysis()["flops"],
+        "memory": compiled.memory_analysis().temp_size_in_bytes,
         "hash": _hash(state),
     }
 
@@ -108,8 +100,12 @@ def open_and_save(folder: Path, fsdp: int, source: str, name: str) -> dict[str, 
     return {"hash": _hash(state), "placed": all(jax.tree.leaves(placed))}
 
 
-def accumulate(_: Path, fsdp: int, name: str) -> dict[str, Any]:
-    return {"moved": moved(Job(fsdp, accumulate=2).compile().as_text())}
+def accumulate(_: Path, fsdp: int, parts: str, name: str) -> dict[str, Any]:
+    compiled = Job(fsdp, int(parts)).compile()
+    return {
+        "moved": moved(compiled.as_text()),
+        "memory": compiled.memory_analysis().temp_size_in_bytes,
+    }
 
 
 def bad_constraint(_: Path, fsdp: int, name: str) -> dict[str, Any]:

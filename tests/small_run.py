@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from data_pipelines.loader import make_data
 from jaxau import checkpoint, train
 from jaxau.config import Augment, Config, DataConfig, Optim, Stage
@@ -44,6 +46,18 @@ def small_config(**data: Any) -> Config:
             ),
         },
     )
+
+
+def random_batch(rng: np.random.Generator, lead: tuple[int, ...], side: int, num_aus: int) -> dict:
+    """A batch of noise with the leading axes ``lead``, as the loss needs it; some labels are not coded."""
+    return {
+        "image": rng.integers(0, 256, (*lead, side, side, 3), dtype=np.uint8),
+        "au": rng.integers(0, 2, (*lead, num_aus)),
+        "au_mask": rng.random((*lead, num_aus)) < 0.9,
+        "mask": np.ones(lead, bool),
+        "au_centers": rng.uniform(0.2 * side, 0.8 * side, (*lead, num_aus, 2, 2)).astype(np.float32),
+        "au_centers_mask": np.ones((*lead, num_aus), bool),
+    }
 
 
 def main(data_dir: str, workdir: str, event: str) -> None:

@@ -41,6 +41,8 @@ def test_round_trip_keeps_everything_and_the_order_of_stages():
         ("stages.clips.epochs", 0, r"config.stages.clips.epochs: 0 breaks the rule: at least 1"),
         ("stages.clips.start_from", "clip", r"start_from: .clip. breaks the rule: .*earlier stage"),
         ("stages.frames.view", "frame", r"stages.frames.view: 'frame' is not one of \['frames', 'clips'\]"),
+        ("stages.frames.accumulate", 0, r"config.stages.frames.accumulate: 0 breaks the rule: at least 1"),
+        ("stages.frames.accumulate", 3, r"accumulate: 3 breaks the rule: a divisor of .*batch_size \(16\)"),
         ("stages.frames.augment.resize_to", 16, r"resize_to: 16 breaks the rule: 0 or .* \(32\)"),
         ("data.fold", 0, r"config.data.fold: 0 breaks the rule: folds are counted from 1"),
         ("stages", {}, r"config.stages: \{\} breaks the rule: name at least one stage"),

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import chex
-import jax
 import numpy as np
 import pytest
 from small_run import small_config
@@ -114,34 +113,6 @@ def test_another_configuration_in_the_same_folder_is_refused(tiny_faces, finishe
         ValueError, match=r"another configuration.*--workdir.*\n.*config.data.aus: \[1, 4, 12, 25\] there"
     ):
         train.run(other, partial(make_data, data_dir=tiny_faces), finished)
-
-
-def test_the_step_compiles_once(tiny_faces):
-    """Also over the end of an epoch that does not fill its last batch."""
-    config = small_config()
-    data = make_data(config, tiny_faces)
-    name, stage = "clips", config.stages["clips"]
-    assert data.num_examples(name) % 5
-    mesh = train.sharding.make_mesh()
-    network, loss = train.models.create(config, name), train.models.create_loss(config, name)
-    optimizer = optim.make_optimizer(stage, 100)
-    init = train._make_init(config, name, network, optimizer, loss.init(data.statistics))
-    placement = train.sharding.state_sharding(jax.eval_shape(init), mesh)
-    chex.clear_trace_counter()
-    counted = dataclasses.replace(loss)
-    traces = 0
-
-    def counting(*arguments):
-        nonlocal traces
-        traces += 1
-        return counted(*arguments)
-
-    step = train.make_train_step(network, counting, optimizer, stage, placement)
-    state = jax.jit(init, out_shardings=placement)()
-    batches = data.train(name, 0)
-    for _ in range(data.num_examples(name)):
-        state, _ = step(state, train.sharding.shard_batch(next(batches), mesh))
-    assert traces == 1
 
 
 def test_trainable_prefixes_must_exist():

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_run import random_batch
 
 from configs.lac import get_config
 from configs.tables.lac import TABLES, configure
@@ -69,14 +70,7 @@ def _take_step(config, name):
     init = train._make_init(config, name, network, optimizer, loss.init(statistics))
     state, rng = jax.jit(init)(), np.random.default_rng(0)
     lead = (4, 2) if stage.view == "clips" else (4,)
-    batch = {
-        "image": rng.integers(0, 256, (*lead, 16, 16, 3), dtype=np.uint8),
-        "au": rng.integers(0, 2, (*lead, k)),
-        "au_mask": np.ones((*lead, k), bool),
-        "mask": np.ones(lead, bool),
-        "au_centers": rng.uniform(4, 12, (*lead, k, 2, 2)).astype(np.float32),
-        "au_centers_mask": np.ones((*lead, k), bool),
-    }
+    batch = random_batch(rng, lead, 16, k)
     before = jax.device_get(state.params)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     placement = jax.tree.map(lambda _: device, state)
