@@ -10,6 +10,7 @@ Two kinds of table are understood:
 """
 
 import csv
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,7 @@ class LandmarkFile:
         if not self.path.is_file():
             raise ValueError(f"landmarks {self.path}: no such file; check --landmarks")
         with self.path.open("rb") as file:
-            header = [name.strip() for name in _fields(file.readline())]
+            header = [name.strip() for name in self._fields(file.readline(), 1)]
             self._columns = {name: i for i, name in enumerate(header)}
             self.of_openface = "video" not in self._columns
             self._check_columns(header)
@@ -62,16 +63,22 @@ class LandmarkFile:
 
     def _check_columns(self, header: list[str]) -> None:
         needed = ["frame"] if self.of_openface else ["video", "frame", "face_id"]
+        numbers = [int(name[2:]) for name in header if re.fullmatch("[xy]_(0|[1-9][0-9]{0,3})", name)]
+        points = max(numbers, default=-1) + 1
+        needed += [f"{axis}_{i}" for axis in "xy" for i in range(points)]
         missing = [name for name in needed if name not in self._columns]
-        points = 0
-        while f"x_{points}" in self._columns and f"y_{points}" in self._columns:
-            points += 1
         if missing or points not in SCHEMES:
             raise ValueError(
                 f"landmarks {self.path}: columns {header[:6]}... with {points} points x_i, y_i"
-                f"{f' and without {missing}' if missing else ''}: must be video, frame, face_id, "
-                f"x_0.., y_0.. with one of {SCHEMES} points (or a table of OpenFace 2); rename or "
-                "add the columns"
+                f"{f' and without {missing[:5]}' if missing else ''}: must be video, frame, face_id, "
+                f"x_0.., y_0.. with one of {SCHEMES} points (or a table of OpenFace 2), none left out; "
+                "rename or add the columns"
+            )
+        twice = [name for name in needed if header.count(name) > 1]
+        if twice:
+            raise ValueError(
+                f"landmarks {self.path}: several columns are named {twice[:5]}: each must come once; rename "
+                "or remove the others"
             )
         self._xy = [(self._columns[f"x_{i}"], self._columns[f"y_{i}"]) for i in range(points)]
 
@@ -99,7 +106,7 @@ class LandmarkFile:
             # Names stand in front as a rule: there is no need to split all of a long line.
             if column == 0 and not line.startswith(b'"'):
                 return line.split(b",", 1)[0].decode()
-            return _fields(line)[column]
+            return self._fields(line, number)[column]
         except (UnicodeDecodeError, IndexError) as error:
             raise ValueError(
                 f"landmarks {self.path}, line {number}: cannot be read ({error}); the file must be UTF-8 "
@@ -136,7 +143,7 @@ class LandmarkFile:
         for number, fields in self._rows(video):
             try:
                 frame, row = self._parse(fields)
-            except (ValueError, IndexError) as error:
+            except (ValueError, IndexError, OverflowError) as error:
                 raise ValueError(
                     f"landmarks {self.path}, line {number}: {len(fields)} fields cannot be read "
                     f"({error}); {len(self._columns)} columns are needed, with numbers in frame, "
@@ -161,7 +168,7 @@ class LandmarkFile:
             file.seek(start)
             while line := file.readline():
                 if line.strip():
-                    fields = _fields(line)
+                    fields = self._fields(line, number)
                     if not self.of_openface and fields[self._columns["video"]] != video:
                         return
                     yield number, fields
@@ -172,17 +179,27 @@ class LandmarkFile:
             text = fields[self._columns[name]].strip() if name in self._columns else ""
             return float(text) if text else None
 
-        frame = int(fields[self._columns["frame"]]) - (1 if self.of_openface else 0)
+        frame = int(fields[self._columns["frame"]])
+        if self.of_openface and frame < 1:
+            raise ValueError(f"frame {frame}, but OpenFace counts frames from 1: add 1 to all of them")
+        if frame < 0:
+            raise ValueError(f"frame {frame}, but frames count from 0")
+        frame -= self.of_openface
         face_id = int(number("face_id") or 0)
         landmarks = None
         if not self.of_openface or number("success") != 0:
             landmarks = np.array([[_pixel(fields[x]), _pixel(fields[y])] for x, y in self._xy])
         return frame, LandmarkRow(face_id, landmarks, number("confidence"))
 
+    def _fields(self, line: bytes, number: int) -> list[str]:
+        try:
+            return next(csv.reader([line.decode("utf-8-sig").rstrip("\r\n")]), [])
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(
+                f"landmarks {self.path}, line {number}: cannot be read ({error}); the file must be CSV in "
+                "UTF-8 with lines that end in a line feed: save it so"
+            ) from error
+
 
 def _pixel(text: str) -> float:
     return float(text) if text.strip() else float("nan")
-
-
-def _fields(line: bytes) -> list[str]:
-    return next(csv.reader([line.decode("utf-8-sig").rstrip("\r\n")]), [])

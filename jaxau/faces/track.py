@@ -39,21 +39,27 @@ class FaceTracker:
     """Gives the faces of a video stable ids 0, 1, 2 ...
 
     Boxes are matched with where each known face should be by now (constant velocity), so that the
-    total overlap is largest. A lost face may return within a second. Where a new shot begins (the
-    picture has little in common with the one before), all faces are new.
+    total overlap is largest. A lost face may return within a second, and the faces of the frame just
+    before are known however long ago it was. Where a new shot begins (the picture has little in common
+    with the one before), all faces are new.
+
+    Args:
+      step: seconds from one frame to the next, where they have no time stamps.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, step: float = 1 / 25) -> None:
+        self._step = step
+        self._now = -step
         self._tracks: list[_Track] = []
         self._next = 0
         self._thumbnail: np.ndarray | None = None
 
-    def update(self, boxes: np.ndarray, timestamp: float, image: np.ndarray) -> list[int]:
+    def update(self, boxes: np.ndarray, timestamp: float | None, image: np.ndarray) -> list[int]:
         """Ids of the faces of the next frame.
 
         Args:
           boxes: (n, 4) x, y, width, height in pixels; n may be 0.
-          timestamp: in seconds.
+          timestamp: in seconds; None, or not after the frame before, is taken as one step after it.
           image: (h, w, 3) uint8 RGB, the frame, to notice a new shot.
 
         Returns:
@@ -62,7 +68,10 @@ class FaceTracker:
         boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
         if self._is_new_shot(image):
             self._tracks = []
-        self._tracks = [t for t in self._tracks if timestamp - t.seen <= _RETURN_SECONDS]
+        if timestamp is None or timestamp <= self._now:
+            timestamp = self._now + self._step
+        before, self._now = self._now, timestamp
+        self._tracks = [t for t in self._tracks if t.seen == before or timestamp - t.seen <= _RETURN_SECONDS]
         matched: dict[int, _Track] = {}
         if self._tracks and len(boxes):
             expected = np.stack([t.predicted(timestamp) for t in self._tracks])

@@ -4,6 +4,7 @@ All pictures in memory are (h, w, 3) uint8 RGB. What cannot be read is a `ValueE
 the rule and the remedy, so that a job over many files can say it and go on.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,7 +16,11 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
-VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv"})
+VIDEOS = frozenset(
+    (
+        ".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .wmv .asf .3gp .3g2 .mts .m2ts .ts .mxf .flv .ogv .vob .dv"
+    ).split(" ")
+)
 
 MAX_PIXELS = 80_000_000
 """Larger pictures are refused (a small file can unfold into gigabytes): 80 million pixels, 240 MB."""
@@ -28,6 +33,11 @@ _MISSING_SECONDS = 0.5
 
 _CLOCK = 90_000  # ticks a second of written videos
 
+_BY_INDEX = (
+    "timestamps are index / average frame rate, because the container has none in the order of presentation"
+)
+_OUT_OF_ORDER = "timestamps that did not come after the one before are left empty"
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -35,13 +45,16 @@ class Frame:
 
     Attributes:
       index: counts decoded frames from 0.
-      timestamp: presentation time stamp in seconds; None where the file has none. 0 for a picture.
+      timestamp: presentation time stamp in seconds, increasing; None where the file has none in order.
+        0 for a picture.
       image: (h, w, 3) uint8 RGB.
+      note: what must be said about the video and is seen at this frame; mostly empty.
     """
 
     index: int
     timestamp: float | None
     image: np.ndarray
+    note: str = ""
 
 
 def _import_av() -> ModuleType:
@@ -123,8 +136,14 @@ def _from_deep_grey(path: Path, grey: np.ndarray) -> np.ndarray:
 def open_video(path: Path | str) -> Iterator[Frame]:
     """Decode the first video stream of a file, one frame at a time.
 
-    Frames are turned as the file's display matrix says. No frame is dropped or repeated. A video
-    that is damaged or ends before its declared duration raises after its last good frame.
+    Frames are turned as the file's display matrix says. No frame is dropped, repeated or made up. A
+    video that is damaged or ends before its declared duration raises after its last good frame. Where
+    a recording begins in the middle of a group of pictures, decoding starts with the first picture that
+    can be decoded, and `Frame.note` says so, as it does where time does not go on or jumps: packets may
+    be missing there without a trace.
+
+    AVI has no presentation times. With B-frames, whose order of storage is another, the timestamps
+    are index / average frame rate, and `Frame.note` says so.
 
     Args:
       path: a video file.
@@ -133,7 +152,8 @@ def open_video(path: Path | str) -> Iterator[Frame]:
       Frames in the order of presentation.
 
     Raises:
-      ValueError: PyAV is missing; no such file, empty, no video in it, damaged, or truncated.
+      ValueError: PyAV is missing; no such file, empty, no video in it, damaged, or truncated. (VP8,
+        VP9 and WMV carry too little by which damage could always be noticed.)
     """
     av = _import_av()
     path = Path(path)
@@ -155,30 +175,64 @@ def open_video(path: Path | str) -> Iterator[Frame]:
             if not container.streams.video:
                 raise ValueError(f"{path}: no video stream in it; give a file with pictures")
             stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
+            # One thread: with several, FFmpeg can wait for itself forever at a damaged frame.
+            stream.thread_type = "NONE"
+            # Without this, damaged frames are patched up with parts of others.
+            stream.codec_context.options = {"err_detect": "explode"}
             _check_size(path, stream.width, stream.height)
             declared = _declared_end(container, stream)
-            end, index = 0.0, 0
+            by_index = container.format.name == "avi" and stream.codec_context.has_b_frames
+            rate = stream.average_rate if by_index else None
+            last, end, index, skipped, jumped = -math.inf, 0.0, 0, 0, False
             try:
-                for frame in container.decode(stream):
-                    image = frame.to_ndarray(format="rgb24")
-                    if frame.rotation:
-                        image = np.ascontiguousarray(np.rot90(image, frame.rotation // 90))
-                    if frame.time is not None:
-                        end = frame.time + float((frame.duration or 0) * frame.time_base)
-                    yield Frame(index, frame.time, image)
-                    index += 1
+                for packet in container.demux(stream):
+                    try:
+                        decoded = packet.decode()
+                    except av.error.FFmpegError:
+                        if index:
+                            raise
+                        skipped += 1
+                        continue
+                    for frame in decoded:
+                        if frame.is_corrupt:
+                            if index:
+                                raise ValueError(_damaged(path, index, "incomplete data"))
+                            skipped += 1
+                            continue
+                        image = frame.to_ndarray(format="rgb24")
+                        if frame.rotation:
+                            image = np.ascontiguousarray(np.rot90(image, frame.rotation // 90))
+                        time, note = frame.time, ""
+                        if by_index:
+                            time, note = float(index / rate) if rate else None, _BY_INDEX
+                        elif skipped and not index:
+                            note = f"{skipped} frames before the first one cannot be decoded"
+                        if time is not None:
+                            end = max(end, time + float((frame.duration or 0) * frame.time_base))
+                            if time <= last:
+                                time, note = None, _OUT_OF_ORDER
+                            else:
+                                if -math.inf < last < time - _MISSING_SECONDS and not jumped:
+                                    note = f"no frames from {last:.2f} to {time:.2f} s: some may be missing"
+                                    jumped = True
+                                last = time
+                        yield Frame(index, time, image, note)
+                        index += 1
             except (av.error.FFmpegError, OSError) as error:
-                raise ValueError(
-                    f"{path}: damaged after frame {index - 1} ({error}); copy or convert it again"
-                ) from error
+                raise ValueError(_damaged(path, index, str(error.strerror))) from error
             if index == 0:
-                raise ValueError(f"{path}: a video stream without frames; convert it again")
+                raise ValueError(
+                    f"{path}: a video stream without frames that can be decoded; copy or convert it again"
+                )
             if declared - end > _MISSING_SECONDS:
                 raise ValueError(
                     f"{path}: truncated: {end:.2f} of {declared:.2f} s after frame {index - 1}; "
                     "copy or download it again"
                 )
+
+
+def _damaged(path: Path, index: int, reason: str) -> str:
+    return f"{path}: damaged after frame {index - 1} ({reason}); copy or convert it again"
 
 
 def _declared_end(container: object, stream: object) -> float:

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from jaxau.faces.landmark_file import LandmarkFile
@@ -77,6 +78,48 @@ def test_openface_lost_face(tmp_path):
     assert first.landmarks is not None and second.landmarks is None
 
 
+@pytest.mark.parametrize(
+    "absent, words",
+    [
+        (["x_5"], r"with 68 points x_i, y_i and without \['x_5'\]"),
+        (["y_67"], r"with 68 points x_i, y_i and without \['y_67'\]"),
+        (["x_5", "y_5"], r"with 68 points x_i, y_i and without \['x_5', 'y_5'\]"),
+        (["x_66", "y_66", "x_67"], r"without \['x_66', 'x_67', 'y_66'\]"),
+    ],
+)
+def test_a_gap_in_the_points_is_not_another_scheme(tmp_path, absent, words):
+    path = write(tmp_path / "l.csv", [("a.mp4", 0, 0, 1)], 68)
+    table = pd.read_csv(path)
+    table.drop(columns=absent).to_csv(path, index=False)
+    with pytest.raises(ValueError, match=words):
+        LandmarkFile(path)
+
+
+def test_columns_come_once(tmp_path):
+    path = write(tmp_path / "l.csv", [("a.mp4", 0, 0, 1)])
+    path.write_text(path.read_text().replace("y_4\n", "y_4,x_0\n").replace("10\n", "10,99\n"))
+    with pytest.raises(ValueError, match=r"several columns are named \['x_0'\].*remove the others"):
+        LandmarkFile(path)
+
+
+def test_openface_counts_from_one(tmp_path):
+    path = write(tmp_path / "l.csv", [(0, 1, 5), (1, 1, 5)], 68, "frame,success")
+    with pytest.raises(ValueError, match="line 2: .*frame 0, but OpenFace counts frames from 1: add 1"):
+        list(LandmarkFile(path).frames(""))
+
+
+def test_what_is_no_csv_in_utf8_is_said(tmp_path):
+    path = write(tmp_path / "l.csv", [("a.mp4", 0, 0, 1), ("a.mp4", 1, 0, 1)])
+    text = path.read_text()
+    for data in (text.replace("\n", "\r").encode(), text.encode("utf-16")):
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match="l.csv, line 1: cannot be read .*in UTF-8 with lines.*save it"):
+            LandmarkFile(path)
+    path.write_text(text + "a.mp4,2,0," + "1" * 200_000 + "\n")
+    with pytest.raises(ValueError, match="l.csv, line 4: cannot be read .*field larger"):
+        list(LandmarkFile(path).frames("a.mp4"))
+
+
 def test_unusable_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match="no such file; check --landmarks"):
         LandmarkFile(tmp_path / "none.csv")
@@ -98,6 +141,12 @@ def test_unusable_files_are_refused(tmp_path):
         list(LandmarkFile(path).frames("a.mp4"))
     path.write_text(path.read_text().splitlines()[0] + "\na.mp4,0,0,1\n")
     with pytest.raises(ValueError, match="line 2: 4 fields cannot be read"):
+        list(LandmarkFile(path).frames("a.mp4"))
+    path = write(tmp_path / "l.csv", [("a.mp4", -1, 0, 1)])
+    with pytest.raises(ValueError, match="line 2.*frame -1, but frames count from 0"):
+        list(LandmarkFile(path).frames("a.mp4"))
+    path = write(tmp_path / "l.csv", [("a.mp4", 0, "inf", 1)])
+    with pytest.raises(ValueError, match="line 2: 13 fields cannot be read .*infinity"):
         list(LandmarkFile(path).frames("a.mp4"))
     path.write_bytes(b"video,frame,face_id," + b",".join(b"x_%d,y_%d" % (i, i) for i in range(5)))
     path.write_bytes(path.read_bytes() + b"\nm\xfcde.mp4,0,0" + b",1" * 10)

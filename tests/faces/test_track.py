@@ -37,7 +37,29 @@ def test_a_lost_face_returns_within_a_second_only():
     assert tracker.update(boxes((10, 10)), 0.0, SHOT) == [0]
     assert tracker.update(boxes(), 0.5, SHOT) == []
     assert tracker.update(boxes((11, 10)), 0.9, SHOT) == [0]
+    assert tracker.update(boxes(), 1.5, SHOT) == []
     assert tracker.update(boxes((11, 10)), 1.95, SHOT) == [1]
+
+
+def test_faces_of_the_frame_before_are_known_however_long_ago_it_was():
+    tracker = FaceTracker()
+    for t in range(4):
+        assert tracker.update(boxes((10 + t, 10)), 2.0 * t, SHOT) == [0]
+    assert tracker.update(boxes(), 8.0, SHOT) == []
+    assert tracker.update(boxes((14, 10)), 8.5, SHOT) == [1]  # 2.5 s, though the last step is short
+
+
+def test_time_always_goes_on():
+    """Frames without a time, or with one that goes back, come one step after the one before."""
+    tracker = FaceTracker(step=0.5)
+    assert tracker.update(boxes((10, 10)), 5.0, SHOT) == [0]
+    for timestamp in (None, 1.0):
+        assert tracker.update(boxes(), timestamp, SHOT) == []
+    assert tracker.update(boxes((10, 10)), None, SHOT) == [1]  # 1.5 s
+    steps = FaceTracker()
+    for t in range(20):
+        ids = steps.update(boxes((10 + 8 * t, 10)), None, SHOT)  # only motion tells where it is
+        assert ids == [0]
 
 
 def test_a_new_shot_begins_new_ids():

@@ -1,6 +1,8 @@
 import builtins
+import re
 import struct
 import wave
+from collections.abc import Collection
 from pathlib import Path
 
 import cv2
@@ -226,6 +228,123 @@ def test_a_truncated_video_gives_its_frames_then_an_error(tmp_path):
     write_video(tmp_path / "a.mp4", noise, fps=10)
     with pytest.raises(ValueError, match="cut.mp4: not a video that can be read.*incomplete"):
         list(open_video(cut(tmp_path / "a.mp4", 0.6)))
+
+
+def packets(path: Path) -> list[tuple[int, int]]:
+    import av
+
+    with av.open(str(path)) as container:
+        return [(p.pos, p.size) for p in container.demux(container.streams.video[0]) if p.size]
+
+
+def encode(path: Path, codec: str, **options: str) -> list[np.ndarray]:
+    """60 frames of a moving pattern, 25 a second."""
+    import av
+
+    small = np.random.default_rng(0).integers(0, 255, (24, 32, 3), np.uint8)
+    large = cv2.resize(small, (640, 480), interpolation=cv2.INTER_CUBIC)
+    frames = [np.roll(large, (3 * i, 5 * i), (0, 1))[:240, :320].copy() for i in range(60)]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.options = 320, 240, options
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        for image in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    return frames
+
+
+CODECS = [
+    ("a.mp4", "libx264"), ("a.avi", "libx264"), ("a.ts", "libx264"), ("a.mkv", "libx265"), ("a.avi", "mpeg4"),
+    ("a.mov", "mpeg4"), ("a.avi", "mjpeg"), ("a.flv", "flv1"), ("a.mpg", "mpeg2video"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name, codec", CODECS)
+def test_damaged_frames_are_not_made_up(tmp_path, name, codec):
+    """Only frames as they are in the whole video come out, then the error; the whole video is whole."""
+    path = tmp_path / name
+    encode(path, codec)
+    whole = list(open_video(path))
+    assert len(whole) == 60
+    data = bytearray(path.read_bytes())
+    random = np.random.default_rng(1)
+    places = packets(path)[20:24]
+    if name.endswith("mpg"):  # which does not tell where its packets are
+        places = [(len(data) // 3, len(data) // 9)]
+    for start, size in places:
+        data[start + size // 4 : start + 3 * size // 4] = random.bytes(3 * size // 4 - size // 4)
+    path.write_bytes(data)
+    read = []
+    with pytest.raises(ValueError, match=rf"{name}: damaged after frame \d+ .*convert it again"):
+        for frame in open_video(path):
+            read.append(frame.image)
+    assert 1 < len(read) <= 23
+    for image, expected in zip(read, whole, strict=False):
+        np.testing.assert_array_equal(image, expected.image)
+
+
+def remux(path: Path, kept: Collection[int]) -> Path:
+    import av
+
+    copy = path.with_name(f"copy{path.suffix}")
+    with av.open(str(path)) as source, av.open(str(copy), "w") as target:
+        stream = source.streams.video[0]
+        twin = target.add_stream_from_template(stream)
+        for i, packet in enumerate(source.demux(stream)):
+            if packet.dts is not None and i in kept:
+                packet.stream = twin
+                target.mux(packet)
+    return copy
+
+
+def test_missing_packets_are_noticed(shared, tmp_path):
+    """By the decoder; where what is left looks well to it, by the time that is missing."""
+    (tmp_path / "a.mp4").write_bytes((shared / "media" / "WolfgangLanger_Pexels.mp4").read_bytes())
+    read = []
+    with pytest.raises(ValueError, match="copy.mp4: damaged after frame"):
+        for frame in open_video(remux(tmp_path / "a.mp4", [*range(30), *range(45, 90)])):
+            read.append(frame)
+    assert 20 < len(read) <= 30
+    encode(tmp_path / "b.mov", "mjpeg")
+    frames = list(open_video(remux(tmp_path / "b.mov", [*range(20), *range(35, 60)])))
+    assert len(frames) == 45 and frames[20].timestamp == pytest.approx(35 / 25)
+    assert [f.index for f in frames if f.note] == [20]
+    assert frames[20].note == "no frames from 0.76 to 1.40 s: some may be missing"
+
+
+@pytest.mark.parametrize("codec, preset", [("libx264", "medium"), ("libx265", "ultrafast")])
+def test_a_recording_may_begin_between_key_frames(tmp_path, codec, preset):
+    """It starts with the first frame that can be decoded, and says what is missing."""
+    name = codec.removeprefix("lib")
+    encode(tmp_path / "a.mkv", codec, preset=preset, **{f"{name}-params": "keyint=15:open-gop=1"})
+    whole = [frame.image for frame in open_video(tmp_path / "a.mkv")]
+    frames = list(open_video(remux(tmp_path / "a.mkv", range(30, 60))))
+    assert 10 < len(frames) <= 30 and frames[0].index == 0
+    assert re.fullmatch(r"\d+ frames before the first one cannot be decoded", frames[0].note)
+    for frame, expected in zip(frames[::-1], whole[::-1], strict=False):
+        np.testing.assert_array_equal(frame.image, expected)
+
+
+def test_avi_with_frames_stored_in_another_order(tmp_path):
+    """AVI stores no presentation times; what FFmpeg makes of them goes back and forth."""
+    written = encode(tmp_path / "a.avi", "libx264")
+    frames = list(open_video(tmp_path / "a.avi"))
+    np.testing.assert_allclose([f.timestamp for f in frames], np.arange(60) / 25, atol=1e-6)
+    assert "index / average frame rate" in frames[0].note
+    assert np.abs(frames[41].image.astype(int) - written[41]).mean() < 6
+    encode(tmp_path / "b.avi", "mjpeg")
+    assert not any(f.note for f in open_video(tmp_path / "b.avi"))
+
+
+def test_times_that_go_back_are_left_empty(tmp_path):
+    """The last frame of this MPEG file gets the time of the one before."""
+    encode(tmp_path / "a.mpg", "mpeg2video", bf="0")
+    frames = list(open_video(tmp_path / "a.mpg"))
+    assert len(frames) == 60
+    times = [f.timestamp for f in frames if f.timestamp is not None]
+    assert len(times) >= 59 and (np.diff(times) > 0).all()
+    assert len(times) == 60 or "left empty" in frames[-1].note
 
 
 def test_unreadable_videos_say_why(tmp_path, monkeypatch):
