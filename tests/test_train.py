@@ -61,7 +61,11 @@ def test_each_step_is_logged_once_and_each_epoch_scored(finished):
         lines = [line for line in _log(finished) if line["stage"] == name]
         steps = [line["step"] for line in lines if "loss" in line]
         assert steps == list(range(1, len(steps) + 1))
-        assert [line["epoch"] for line in lines if "inner/f1" in line] == list(range(1, stage.epochs + 1))
+        epochs = [line for line in lines if "inner/f1" in line]
+        assert [line["epoch"] for line in epochs] == list(range(1, stage.epochs + 1))
+        for key in ("distribution/AU01", "recall/AU25", "weight/AU12"):  # what the dynamic weights did
+            assert all(key in line for line in epochs), key
+        assert len({line["weight/AU12"] for line in epochs}) == stage.epochs
         assert all(
             np.isfinite(value) for line in lines for value in line.values() if not isinstance(value, str)
         )

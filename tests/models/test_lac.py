@@ -38,6 +38,23 @@ def test_shapes(temporal):
     assert ("lstm" in variables["params"]) == temporal
 
 
+@pytest.mark.parametrize("temporal", [False, True])
+def test_what_checks_decides_what_is_there(temporal):
+    image = jnp.zeros((1, 2, 32, 32, 3), jnp.uint8)
+    found = {}
+    for check in ("none", "linear", "spatial_temporal"):
+        network = lac.LAC(AUS, temporal, check=check, **SMALL)
+        outputs, variables = network.init_with_output(jax.random.key(0), image)
+        found[check] = set(variables["params"])
+        chex.assert_shape(outputs["logits"], (1, 2, 5))
+        same = bool((outputs["logits"] == outputs["lock_logits"]).all())
+        assert same == (check == "none")
+    classifier, module = {"reduce", "classifier_weight", "classifier_bias"}, {"relations"}
+    assert found["none"] == {"trunk", "au_weights"}
+    assert found["linear"] == found["none"] | classifier
+    assert found["spatial_temporal"] == found["linear"] | module | ({"lstm"} if temporal else set())
+
+
 def test_stills_and_clips_agree_before_the_lstm():
     """The maps of a clip are those of its frames: only the LSTM looks across time."""
     network = lac.LAC(AUS, True, **SMALL)
@@ -222,6 +239,13 @@ def test_dynamic_weights_by_hand():
     _, _, state = loss(outputs, batch, state)
     np.testing.assert_array_equal(state["true_positives"], [2, 0])
     np.testing.assert_array_equal(state["positives"], [2, 1])
+    logged = loss.epoch_metrics(state, (1, 12))
+    assert {name: round(float(value), 5) for name, value in logged.items()} == {
+        "distribution/AU01": 0.5, "distribution/AU12": 0.25, "recall/AU01": 1.0, "recall/AU12": 0.0,
+        "weight/AU01": 0.66667, "weight/AU12": 1.33333,  # those of this epoch, so of the training split
+        "difficulty_weight/AU01": 0.66667, "difficulty_weight/AU12": 1.33333,
+        "distribution_weight/AU01": 0.66667, "distribution_weight/AU12": 1.33333,
+    }  # fmt: skip
     state = loss.end_epoch(state)
     # Recall 1 and 0 (counts as .1): reciprocals 1 and 10; rates 1/2 and 1/4: 2 and 4; both scaled to sum 2.
     w_diff = 0.9 * start + 0.1 * np.array([1.0, 10.0]) / 11 * 2  # Eq. 13
@@ -231,6 +255,21 @@ def test_dynamic_weights_by_hand():
     np.testing.assert_allclose(state["distribution"], w_dist, rtol=1e-5)
     np.testing.assert_allclose(state["weights"], w, rtol=1e-5)
     np.testing.assert_array_equal(state["positives"], [0, 0])
+
+
+@pytest.mark.parametrize("kind", ["wa", "ce"])
+def test_fixed_weights_stay_and_counts_begin_anew(kind):
+    loss = lac.LACLoss(classification=kind)
+    state = loss.init({"n_occ": np.array([50, 25]), "n_coded": np.array([100, 100])})
+    counts = {
+        "true_positives": jnp.array([1.0, 2.0]),
+        "positives": jnp.full(2, 4.0),
+        "coded": jnp.full(2, 8.0),
+    }
+    assert set(loss.epoch_metrics({**state, **counts}, (1, 12))) == {
+        f"{name}/AU{au}" for name in ("distribution", "recall") for au in ("01", "12")
+    }
+    chex.assert_trees_all_equal(loss.end_epoch({**state, **counts}), state)
 
 
 def test_total_is_equation_17_and_dwa_uses_its_weights():
