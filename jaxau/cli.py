@@ -57,7 +57,14 @@ def _parser() -> argparse.ArgumentParser:
         help="landmarks instead of a detector: video, frame (from 0), face_id, x_0.., y_0.. with 5, 49, 66, "
         "68 or 98 points; or a table of OpenFace 2 for one video",
     )
-    predict.add_argument("--every", type=int, default=1, metavar="N", help="predict each N-th frame only")
+    predict.add_argument(
+        "--every",
+        type=int,
+        default=1,
+        metavar="N",
+        help="rows for each N-th frame only; saves space, and time too "
+        "unless the network sees neighbouring frames: it is given all of them",
+    )
     predict.add_argument("--save_landmarks", action="store_true", help="columns x_0.. y_0.. in the tables")
     predict.add_argument(
         "--format",

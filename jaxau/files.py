@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -40,15 +40,47 @@ def exclusive(folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise ValueError(
-                f"{folder}: another process is working here (process {file.read() or 'unknown'}); wait for "
-                "its end, or choose another folder"
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        _lock(file, folder)
         yield
+
+
+@contextlib.contextmanager
+def exclusive_name(path: Path) -> Iterator[None]:
+    """Hold all files whose names begin with ``path`` for this process alone.
+
+    The lock is the file ``path.lock``, which is there for that time only; one that a process left
+    when it was killed holds nothing.
+
+    Raises:
+      ValueError: another process holds them.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(f"{path.name}.lock")
+    while True:
+        with lock.open("a+") as file:
+            _lock(file, path)
+            try:
+                is_there = os.path.samestat(os.fstat(file.fileno()), lock.stat())
+            except FileNotFoundError:
+                is_there = False
+            if not is_there:  # removed by who held it, between opening and locking
+                continue
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
+            return
+
+
+def _lock(file: TextIO, what: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        raise ValueError(
+            f"{what}: another process is working here (process {file.read() or 'unknown'}); wait for "
+            "its end, or choose another folder"
+        ) from None
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()

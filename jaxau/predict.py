@@ -5,6 +5,7 @@ always sees batches of one compiled shape; memory does not depend on how long a 
 """
 
 import threading
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,18 +22,15 @@ from jaxau import facs
 from jaxau.checkpoint import Model, load_model
 from jaxau.faces.align import align, check_alignment, to_network_input
 from jaxau.faces.detect import YuNet
-from jaxau.faces.landmark_file import LandmarkRow
-from jaxau.faces.landmarks import check_landmarks
-from jaxau.faces.track import FaceTracker
+from jaxau.faces.landmark_file import LandmarkFile
 from jaxau.faces.video import Frame, open_video
+from jaxau.find_faces import FaceFinder, rows_of_array, unused_landmarks
 from jaxau.result_table import Face, FrameFaces, rows, schema
 
 T = TypeVar("T")
 
 STILLS_PER_BATCH = 16
 CLIPS_PER_BATCH = 4
-
-_UNTIMED_FPS = 25.0  # for following faces in a video without time stamps
 
 
 @dataclass
@@ -72,7 +70,7 @@ class Predictor:
       batch_size: stills or clips per call of the network; results do not depend on it.
 
     Raises:
-      ValueError: the checkpoint's alignment is unknown.
+      ValueError: the checkpoint's alignment is unknown, or its thresholds are not one for each AU.
     """
 
     def __init__(self, model: Model, detector: YuNet | None = None, batch_size: int | None = None) -> None:
@@ -80,11 +78,16 @@ class Predictor:
         check_alignment(info["alignment"])
         self.aus = facs.check_aus(info["aus"])
         self.thresholds = np.asarray(info["thresholds"], np.float64)
+        if self.thresholds.shape != (len(self.aus),):
+            raise ValueError(
+                f"checkpoint with thresholds {info['thresholds']} for the AUs {list(self.aus)}: there must "
+                "be one for each; the checkpoint is damaged, copy it or train it again"
+            )
         self.detector = detector
-        self._clip_length = int(info["clip_length"])
+        self.clip_length = int(info["clip_length"])
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size {batch_size}: must be at least 1; leave it out")
-        self._batch_size = batch_size or (CLIPS_PER_BATCH if self._clip_length else STILLS_PER_BATCH)
+        self._batch_size = batch_size or (CLIPS_PER_BATCH if self.clip_length else STILLS_PER_BATCH)
         self._resize_to = int(info["resize_to"])
         self._variables = jax.device_put(model.variables)
 
@@ -115,18 +118,6 @@ class Predictor:
             face.crop = to_network_input(crop, int(self.info["image_size"]), self._resize_to)
         return FrameFaces(frame.index, frame.timestamp, faces, frame.image.shape[1])
 
-    def detect(self, frame: Frame, tracker: FaceTracker | None) -> list[Face]:
-        """Faces of a frame by the detector; numbered by the tracker, or by size in a picture."""
-        if self.detector is None:
-            raise ValueError("no landmarks and no detector: give one of the two")
-        found = self.detector.detect(frame.image)
-        ids = list(range(len(found)))
-        if tracker is not None:
-            time = frame.index / _UNTIMED_FPS if frame.timestamp is None else frame.timestamp
-            ids = tracker.update(np.array([d.box for d in found]), time, frame.image)
-        faces = [Face(face_id, d.box, d.score, d.landmarks) for face_id, d in zip(ids, found, strict=True)]
-        return sorted(faces, key=lambda face: face.face_id or 0) or [Face(reason="no_face")]
-
     def stream(self, items: Iterable[FrameFaces | T]) -> Iterator[FrameFaces | T]:
         """Predict the faces of a stream of frames.
 
@@ -140,11 +131,11 @@ class Predictor:
         Raises:
           ValueError: the network gives numbers that are not finite.
         """
-        windows = _Windows(self._clip_length)
+        windows = _Windows(self.clip_length)
         samples: list[list[Face]] = []
         waiting: deque[FrameFaces | T] = deque()
         # Frames without faces wait behind a batch that is not full: only so many.
-        patience = max(256, 2 * self._batch_size * max(1, self._clip_length))
+        patience = max(256, 2 * self._batch_size * max(1, self.clip_length))
         for item in items:
             waiting.append(item)
             samples += windows.add(item) if isinstance(item, FrameFaces) else windows.flush()
@@ -161,14 +152,14 @@ class Predictor:
 
     def _run(self, samples: list[list[Face]]) -> None:
         side = int(self.info["image_size"])
-        frames = max(1, self._clip_length)
+        frames = max(1, self.clip_length)
         image = np.zeros((self._batch_size, frames, side, side, 3), np.uint8)
         for row, window in zip(image, samples, strict=False):
             for t, face in enumerate(window):
                 assert face.crop is not None
                 row[t] = face.crop
             row[len(window) :] = row[len(window) - 1]  # padding, whose results nobody reads
-        if not self._clip_length:
+        if not self.clip_length:
             image = image[:, 0]
         result = np.asarray(self._probabilities(self._variables, image))
         result = result.reshape(self._batch_size, frames, len(self.aus))
@@ -201,45 +192,66 @@ class Predictor:
           One row for each frame and face, columns as `schema`.
 
         Raises:
-          ValueError: neither landmarks nor detector, or another number of landmarks than frames.
+          ValueError: neither landmarks nor detector, landmarks of another shape, or another number of
+            them than frames.
         """
-        tracker = FaceTracker()
-        given = None if landmarks is None else [*landmarks]
+        return self._table("", (Frame(i, i / fps, image) for i, image in enumerate(frames)), landmarks)
 
-        def prepared() -> Iterator[FrameFaces]:
-            count = 0
-            for index, image in enumerate(frames):
-                frame, count = Frame(index, index / fps, image), index + 1
-                if given is None:
-                    yield self.prepare(frame, self.detect(frame, tracker))
-                elif index < len(given):
-                    points = np.asarray(given[index], np.float64)
-                    yield self.prepare(frame, faces_of_landmarks([LandmarkRow(0, points, None)]))
-            if given is not None and count != len(given):
-                raise ValueError(
-                    f"{len(given)} landmarks for {count} frames: give one set of points for each "
-                    "frame, NaN where there is no face"
-                )
-
-        return self._table("", prepared())
-
-    def video(self, path: Path | str) -> pd.DataFrame:
-        """Predict a video with the detector; rows as `__call__`.
+    def video(
+        self,
+        path: Path | str,
+        landmarks: Sequence[np.ndarray] | np.ndarray | LandmarkFile | None = None,
+    ) -> pd.DataFrame:
+        """Predict a video; rows as `__call__`.
 
         The whole table is held in memory; ``jaxau predict`` streams it to files.
 
-        Raises:
-          ValueError: no detector, or the video cannot be read.
-        """
-        tracker = FaceTracker()
-        decoded = in_background(open_video(path), 8)
-        prepared = (self.prepare(frame, self.detect(frame, tracker)) for frame in decoded)
-        return self._table(Path(path).name, in_background(prepared, 2 * self._batch_size))
+        Args:
+          path: a video file.
+          landmarks: of its n frames as in `__call__`; or a file of landmarks with this video's name in
+            it; None = use the detector.
 
-    def _table(self, name: str, items: Iterable[FrameFaces]) -> pd.DataFrame:
+        Raises:
+          ValueError: as `__call__`; the video cannot be read, or is not in the landmark file.
+        """
+        decoded = in_background(open_video(path), 8)
+        return self._table(Path(path).name, decoded, landmarks)
+
+    def _table(
+        self,
+        name: str,
+        frames: Iterable[Frame],
+        landmarks: Sequence[np.ndarray] | np.ndarray | LandmarkFile | None,
+    ) -> pd.DataFrame:
+        given = None
+        if isinstance(landmarks, LandmarkFile):
+            if not landmarks.of_openface and name not in landmarks.videos:
+                raise ValueError(
+                    f"landmarks {landmarks.path} name the videos {landmarks.videos[:5]}, not {name!r}; the "
+                    "column video must hold the name of the video"
+                )
+            given = landmarks.frames(name)
+        elif landmarks is not None:
+            given = rows_of_array(landmarks)
+        find = FaceFinder(self.detector, given)
+
+        def prepared() -> Iterator[FrameFaces]:
+            count = 0
+            for frame in frames:
+                count += 1
+                yield self.prepare(frame, find(frame))
+            if isinstance(landmarks, LandmarkFile):
+                if unused := find.unused():
+                    warnings.warn(f"{name}: {unused_landmarks(unused)}", stacklevel=1)
+            elif landmarks is not None and count != len(landmarks):
+                raise ValueError(
+                    f"{len(landmarks)} landmarks for {count} frames: give one set of points for each frame, "
+                    "NaN where there is no face"
+                )
+
         table = [
             row
-            for item in self.stream(items)
+            for item in self.stream(in_background(prepared(), 2 * self._batch_size))
             if isinstance(item, FrameFaces)
             for row in rows(item, name, self.aus, self.thresholds)
         ]
@@ -255,7 +267,7 @@ def load(checkpoint: Path | str, detector: YuNet | None = None, batch_size: int 
       batch_size: stills or clips per call of the network.
 
     Returns:
-      A predictor: ``predictor(frames, landmarks=None)``, ``predictor.video(path)``.
+      A predictor: ``predictor(frames, landmarks=None)``, ``predictor.video(path, landmarks=None)``.
 
     Raises:
       ValueError: the checkpoint cannot be read.
@@ -265,25 +277,6 @@ def load(checkpoint: Path | str, detector: YuNet | None = None, batch_size: int 
 
 def _is_done(item: object) -> bool:
     return not isinstance(item, FrameFaces) or item.is_done()
-
-
-def faces_of_landmarks(found: Iterable[LandmarkRow]) -> list[Face]:
-    """Faces from landmarks that were given; unusable ones get a reason."""
-    faces = []
-    for row in found:
-        face = Face(row.face_id, confidence=row.confidence)
-        faces.append(face)
-        if row.landmarks is None:
-            face.reason = "face_lost"
-            continue
-        try:
-            face.landmarks = check_landmarks(row.landmarks)
-        except ValueError:
-            face.reason = "bad_landmarks"
-            continue
-        low, high = face.landmarks.min(0), face.landmarks.max(0)
-        face.box = np.concatenate([low, high - low])
-    return faces or [Face(reason="no_landmarks")]
 
 
 def in_background(items: Iterable[T], ahead: int) -> Iterator[T]:

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -12,19 +12,14 @@ from typing import Any, Literal
 from tqdm import tqdm
 
 from jaxau import overlay
-from jaxau.faces.landmark_file import LandmarkFile, LandmarkRow
-from jaxau.faces.track import FaceTracker
-from jaxau.faces.video import (
-    PICTURES,
-    VIDEOS,
-    Frame,
-    count_frames,
-    open_video,
-    read_image,
-)
-from jaxau.predict import Predictor, faces_of_landmarks, in_background
-from jaxau.result_files import ResultFiles, Source
-from jaxau.result_table import Face, FrameFaces
+from jaxau.faces.landmark_file import LandmarkFile
+from jaxau.faces.video import Frame, count_frames, open_video, read_image
+from jaxau.files import exclusive_name
+from jaxau.find_faces import FaceFinder, unused_landmarks
+from jaxau.predict import Predictor, in_background
+from jaxau.result_files import ResultFiles, overlay_ending
+from jaxau.result_table import FrameFaces
+from jaxau.sources import Source, find_sources, printable
 
 _DECODED_AHEAD = 8  # frames
 _FROM_CHECKPOINT = (
@@ -40,7 +35,7 @@ class Options:
     Attributes:
       detector: what stands in the sidecar: name, file and hash of the detector; None with landmarks.
       landmarks: landmarks that replace detection.
-      every: only each so many-th decoded frame is predicted.
+      every: only each so many-th decoded frame has rows.
       save_landmarks: write the landmarks into the tables.
       format: of the CSV file: our columns, or those of OpenFace 2.
       overlay: also write pictures or videos to look at; they show the faces.
@@ -63,54 +58,7 @@ class _Begin:
 class _End:
     source: Source
     error: str = ""
-    unused_landmarks: int = 0
-
-
-def find_sources(inputs: Sequence[Path | str]) -> tuple[list[Source], list[str]]:
-    """The files of a job.
-
-    Args:
-      inputs: pictures, videos, and folders of them (searched to any depth).
-
-    Returns:
-      The files in order, and a message for each input that cannot be used.
-
-    Raises:
-      ValueError: two inputs would have the same results.
-    """
-    sources, problems = [], []
-    for given in map(Path, inputs):
-        if given.is_dir():
-            found = sorted(
-                p for p in given.rglob("*") if p.suffix.lower() in PICTURES | VIDEOS and p.is_file()
-            )
-            # Results may stand beside the inputs.
-            found = [p for p in found if not p.stem.endswith((".overlay", ".partial"))]
-            sources += [Source(p, _printable(p.relative_to(given).as_posix())) for p in found]
-            if not found:
-                problems.append(f"{_printable(given)}: no picture or video in this folder")
-        elif given.is_file() and given.suffix.lower() not in PICTURES | VIDEOS:
-            problems.append(
-                f"{_printable(given)}: {given.suffix or 'no suffix'} is no known kind of file; give one "
-                f"of {', '.join(sorted(PICTURES | VIDEOS))}"
-            )
-        elif not given.exists():
-            problems.append(f"{_printable(given)}: no such file or folder; check the path")
-        else:
-            sources.append(Source(given, _printable(given.name)))
-    counts = Counter(source.name for source in sources)
-    twice = [source for source in sources if counts[source.name] > 1]
-    if twice:
-        raise ValueError(
-            f"{' and '.join(_printable(s.path) for s in twice[:3])}: both would write the results "
-            f"{twice[0].name}.csv; run them with different --out, or give a folder that holds both"
-        )
-    return sources, problems
-
-
-def _printable(path: Path | str) -> str:
-    """A name whose bytes are not UTF-8 is written with escapes."""
-    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    notes: list[str] = field(default_factory=list)
 
 
 def file_hash(path: Path) -> str:
@@ -147,6 +95,8 @@ class Job:
             )
         self._predictor, self._options, self._out, self._say = predictor, options, out, say
         self._sidecar = self._describe(command)
+        # A network with time sees all frames, because it expects neighbours.
+        self._read_every = 1 if predictor.clip_length else options.every
         self._problems = 0
 
     def run(self, inputs: Sequence[Path | str]) -> int:
@@ -155,7 +105,9 @@ class Job:
         Returns:
           The number of inputs that were not read to their end, each of them said.
         """
-        sources, problems = find_sources(inputs)
+        sources, problems, remarks = find_sources(inputs)
+        for remark in remarks:
+            self._say(remark)
         for problem in problems:
             self._problem(problem)
         landmarks = self._options.landmarks
@@ -163,10 +115,14 @@ class Job:
             self._check_names(landmarks, sources)
         todo = []
         for source in sources:
-            if self._is_done(source):
-                self._say(f"{source.name}: already done")
-            else:
-                todo.append(source)
+            try:
+                self._check_owner(source)
+                if self._is_done(source):
+                    self._say(f"{source.name}: already done")
+                else:
+                    todo.append(source)
+            except (OSError, ValueError) as error:
+                self._problem(str(error))
         decoded = in_background(self._decode(todo), _DECODED_AHEAD)
         prepared = in_background(self._prepare(decoded), 32)
         predicted = self._predictor.stream(prepared)
@@ -202,73 +158,94 @@ class Job:
         for source in sources:
             yield _Begin(source)
             error = ""
+            notes: dict[str, None] = {}
             try:
                 if source.is_picture:
                     yield Frame(0, 0.0, read_image(source.path))
                 else:
                     for frame in open_video(source.path):
-                        if frame.index % self._options.every == 0:
+                        if frame.note:
+                            notes[frame.note] = None
+                        if frame.index % self._read_every == 0:
                             yield frame
             except ValueError as problem:
                 error = str(problem)
             except Exception as problem:  # decoders meet all kinds of damage; the next file may be well
                 error = f"{source.path}: {type(problem).__name__}: {problem}; convert it again"
-            yield _End(source, error)
+            yield _End(source, error, list(notes))
 
     def _prepare(self, decoded: Iterator[_Begin | Frame | _End]) -> Iterator[_Begin | FrameFaces | _End]:
-        find = _Finder(self._predictor, self._options.landmarks)
+        find: FaceFinder | None = None
         error = ""
         for item in decoded:
             if isinstance(item, _Begin):
-                error = ""
-                find.begin(item.source)
+                find, error = self._finder(item.source), ""
                 yield item
             elif isinstance(item, _End):
                 item.error = error or item.error
-                if not item.error:
-                    item.unused_landmarks = find.unused()
+                if not item.error and find is not None:
+                    try:
+                        # Up to the last frame that was read, or could have been with --every.
+                        if (unused := find.unused()) >= self._read_every:
+                            item.notes.append(unused_landmarks(unused))
+                    except ValueError as problem:  # a line of the landmark file
+                        item.error = str(problem)
                 yield item
-            elif not error:
+            elif not error and find is not None:
                 try:
                     faces = find(item)
-                except ValueError as problem:  # a line of the landmark file
+                except ValueError as problem:
                     error = str(problem)
                     continue
                 frame = self._predictor.prepare(item, faces)
-                if self._options.overlay:
+                if self._options.overlay and self._has_rows(item):
                     frame.image = overlay.reduce(item.image)
                 yield frame
+
+    def _finder(self, source: Source) -> FaceFinder:
+        landmarks = self._options.landmarks
+        given = None if landmarks is None else landmarks.frames(source.name)
+        return FaceFinder(self._predictor.detector, given, source.is_picture, self._read_every)
+
+    def _has_rows(self, frame: Frame | FrameFaces) -> bool:
+        return frame.index % self._options.every == 0
 
     # ---- results ---------------------------------------------------------------------------------
 
     def _write(self, predicted: Iterator[Any], bar: tqdm) -> None:
         results: ResultFiles | None = None
         about: dict[str, Any] = {}
-        failed = ""
-        for item in predicted:
-            try:
-                if isinstance(item, _Begin):
-                    failed, results = "", None
-                    about = _about(item.source)
-                    bar.set_description(item.source.name[-30:])
-                    bar.total += self._expected_frames(item.source)
-                    results = self._open_results(item.source)
-                elif isinstance(item, _End):
+        failed = name = ""
+        try:
+            for item in predicted:
+                try:
+                    if isinstance(item, _Begin):
+                        failed, results, name = "", None, item.source.name
+                        bar.set_description(name[-30:])
+                        bar.total += self._expected_frames(item.source)
+                        about = _about(item.source)
+                        results = self._open_results(item.source)
+                    elif isinstance(item, _End):
+                        if results is not None:
+                            results.finish(self._sidecar | about | {"notes": item.notes}, item.error)
+                            self._report(item, results)
+                        else:
+                            self._problem(failed)
+                    elif results is not None and self._has_rows(item):
+                        results.write(item)
+                        bar.update()
+                except (OSError, ValueError) as error:
+                    failed = f"{name}: {error}"
+                    if isinstance(error, OSError):
+                        failed = f"{self._out}: cannot write results ({error}); check space and permissions"
                     if results is not None:
-                        results.finish(self._sidecar | about, item.error)
-                        self._report(item, results)
-                    else:
+                        results.abandon()
+                        results = None
+                    if isinstance(item, _End):
                         self._problem(failed)
-                elif results is not None:
-                    results.write(item)
-                    bar.update()
-            except (OSError, ValueError) as error:
-                failed = f"{self._out}: cannot write results ({error}); check space and permissions"
-                if results is not None:
-                    results.abandon()
-                    results = None
-                if isinstance(item, _End):
-                    self._problem(failed)
+        finally:
+            if results is not None:
+                results.release()
 
     def _open_results(self, source: Source) -> ResultFiles:
         options = self._options
@@ -276,7 +253,12 @@ class Job:
         if options.save_landmarks:
             points = 5 if options.landmarks is None else options.landmarks.points
         is_openface = options.format == "openface"
-        return ResultFiles(self._out, source, self._predictor, points, is_openface, options.overlay)
+        with ExitStack() as hold:
+            hold.enter_context(exclusive_name(self._out / source.name))
+            self._check_owner(source)
+            results = ResultFiles(self._out, source, self._predictor, points, is_openface, options.overlay)
+            results.hold = hold.pop_all()
+            return results
 
     def _expected_frames(self, source: Source) -> int:
         if source.is_picture:
@@ -289,15 +271,14 @@ class Job:
     def _report(self, end: _End, results: ResultFiles) -> None:
         if end.error:
             kept = f" ({results.frames} frames in {results.path('.partial.csv')})" if results.frames else ""
+            if results.path(".json").is_file():
+                kept += f"; {results.path('.csv')} is of an earlier run"
             self._problem(end.error + kept)
             return
         counts = ", ".join(f"{name} {count}" for name, count in sorted(results.counts.items()))
         self._say(f"{end.source.name}: {results.frames} frames, {counts}")
-        if end.unused_landmarks:
-            self._say(
-                f"warning: {end.source.name}: landmarks of {end.unused_landmarks} frames that were not "
-                "predicted or do not exist; check that they belong to this video"
-            )
+        for note in end.notes:
+            self._say(f"warning: {end.source.name}: {note}")
 
     def _describe(self, command: Sequence[str]) -> dict[str, Any]:
         info, options = self._predictor.info, self._options
@@ -325,6 +306,19 @@ class Job:
             "command": list(command),
         }
 
+    def _check_owner(self, source: Source) -> None:
+        """Refuse to replace the results of another file of the same name."""
+        for ending in (".json", ".partial.json"):
+            try:
+                old = json.loads((self._out / f"{source.name}{ending}").read_text())["input"]["path"]
+            except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+                continue
+            if old != _resolved(source):
+                raise ValueError(
+                    f"{printable(source.path)}: {self._out / source.name}{ending} is of {old}: results of "
+                    "another file are not replaced; give another --out, or take them away"
+                )
+
     def _is_done(self, source: Source) -> bool:
         path = self._out / f"{source.name}.json"
         if not path.is_file():
@@ -333,7 +327,8 @@ class Job:
             old = json.loads(path.read_text())
         except ValueError:
             return False
-        results = [path.with_name(f"{path.stem}{ending}") for ending in (".csv", ".parquet")]
+        endings = [".csv", ".parquet"] + [overlay_ending(source)] * self._options.overlay
+        results = [self._out / f"{source.name}{ending}" for ending in endings]
         return (
             old.get("settings") == json.loads(json.dumps(self._sidecar["settings"]))
             and old.get("input") == _about(source)["input"]
@@ -341,43 +336,14 @@ class Job:
         )
 
 
-@dataclass
-class _Finder:
-    """Finds the faces of the frames of one file after the other."""
-
-    predictor: Predictor
-    landmarks: LandmarkFile | None
-    _tracker: FaceTracker | None = None
-    _given: Iterator[tuple[int, list[LandmarkRow]]] = field(default_factory=lambda: iter(()))
-    _next: tuple[int, list[LandmarkRow]] | None = None
-
-    def begin(self, source: Source) -> None:
-        self._tracker = None if source.is_picture else FaceTracker()
-        self._next = None
-        if self.landmarks is not None:
-            self._given = self.landmarks.frames(source.name)
-
-    def __call__(self, frame: Frame) -> list[Face]:
-        if self.landmarks is None:
-            return self.predictor.detect(frame, self._tracker)
-        if self._next is None:
-            self._next = next(self._given, None)
-        while self._next is not None and self._next[0] < frame.index:
-            self._next = next(self._given, None)
-        if self._next is not None and self._next[0] == frame.index:
-            found, self._next = self._next[1], None
-            return faces_of_landmarks(found)
-        return faces_of_landmarks([])
-
-    def unused(self) -> int:
-        """Frames with landmarks after the last frame of the file."""
-        return (self._next is not None) + sum(1 for _ in self._given)
+def _resolved(source: Source) -> str:
+    return printable(source.path.resolve())
 
 
 def _about(source: Source) -> dict[str, Any]:
     status = source.path.stat()
-    about = {"name": source.name, "bytes": status.st_size, "modified_ns": status.st_mtime_ns}
-    return {"input": about}
+    about = {"name": source.name, "path": _resolved(source)}
+    return {"input": about | {"bytes": status.st_size, "modified_ns": status.st_mtime_ns}}
 
 
 def _version(package: str) -> str | None:

@@ -2,12 +2,13 @@
 
 For an input ``NAME`` there are ``NAME.csv``, ``NAME.parquet`` and ``NAME.json`` (what was done with
 what). While they are written they are called ``NAME.partial.*``; they keep that name if the input
-could not be read to its end, so a file without ``partial`` is whole.
+could not be read to its end, so a file without ``partial`` is whole. Meanwhile ``NAME.lock`` keeps
+other processes away.
 """
 
 import csv
 from collections import Counter
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jaxau import overlay
-from jaxau.faces.video import PICTURES, VideoWriter, write_image
+from jaxau.faces.video import VideoWriter, write_image
 from jaxau.files import write_json
 from jaxau.predict import Predictor
 from jaxau.result_table import FrameFaces, openface_columns, openface_row, rows, schema
+from jaxau.sources import Source
 
 _ROWS_PER_GROUP = 512  # of a Parquet file; what waits in memory
-
-
-@dataclass(frozen=True)
-class Source:
-    """An input file.
-
-    Attributes:
-      path: where it is.
-      name: the file's name, or its path below the folder that was given; names the results.
-    """
-
-    path: Path
-    name: str
-
-    @property
-    def is_picture(self) -> bool:
-        """Whether it is read as a picture; else as a video."""
-        return self.path.suffix.lower() in PICTURES
 
 
 class ResultFiles:
@@ -51,6 +35,9 @@ class ResultFiles:
       points: number of landmarks to write; 0 leaves them out.
       openface: the CSV file has the columns of OpenFace 2 (the Parquet file always has ours).
       with_overlay: also write a video or picture to look at.
+
+    Attributes:
+      hold: is closed at the end; what keeps other processes away.
     """
 
     def __init__(
@@ -63,6 +50,7 @@ class ResultFiles:
         with_overlay: bool = False,
     ) -> None:
         self._out, self._source, self._predictor = out, source, predictor
+        self.hold = ExitStack()
         self._schema = schema(predictor.aus, points)
         self._openface = openface
         self._columns = openface_columns(predictor.aus, points) if openface else self._schema.names
@@ -74,7 +62,6 @@ class ResultFiles:
         self._table = csv.DictWriter(self._csv, self._columns, extrasaction="ignore")
         self._table.writeheader()
         self._parquet = pq.ParquetWriter(self.path(".partial.parquet"), self._schema)
-        self._overlay = ".overlay.jpg" if source.is_picture else ".overlay.mp4"
         self._with_overlay = with_overlay
         self._video: VideoWriter | None = None
 
@@ -95,10 +82,10 @@ class ResultFiles:
         if self._with_overlay:
             image = overlay.draw(frame, predictor.aus, predictor.thresholds)
             if self._source.is_picture:
-                write_image(self.path(self._overlay), image)
+                write_image(self.path(overlay_ending(self._source)), image)
                 return
             if self._video is None:
-                self._video = VideoWriter(self.path(self._overlay))
+                self._video = VideoWriter(self.path(overlay_ending(self._source)))
             self._video.write(image, frame.timestamp)
 
     def _write_group(self) -> None:
@@ -106,7 +93,11 @@ class ResultFiles:
         self._buffer = []
 
     def finish(self, sidecar: dict[str, Any], error: str) -> None:
-        """Close the files; give them their names if the input was read to its end."""
+        """Close the files; give them their names if the input was read to its end.
+
+        Else results of an earlier run stay as they are: they are whole, and their own sidecar says of
+        which state of the input.
+        """
         self._write_group()
         self._close(whole=not error)
         sidecar = {
@@ -118,15 +109,21 @@ class ResultFiles:
             "counts": dict(self.counts),
             "columns": self._columns,
         }
-        # The old description goes first: it must never stand beside results of another run.
-        self.path(".json").unlink(missing_ok=True)
         if error:
             write_json(self.path(".partial.json"), sidecar)
+            self.release()
             return
+        # The old description goes first: it must never stand beside results of another run.
+        self.path(".json").unlink(missing_ok=True)
         for ending in (".csv", ".parquet"):
             self.path(f".partial{ending}").replace(self.path(ending))
         self.path(".partial.json").unlink(missing_ok=True)
         write_json(self.path(".json"), sidecar)
+        self.release()
+
+    def release(self) -> None:
+        """Let other processes write these results."""
+        self.hold.close()
 
     def abandon(self) -> None:
         """Close the files after an error in writing them, and take them away."""
@@ -136,6 +133,7 @@ class ResultFiles:
             pass  # the same error again
         for ending in (".csv", ".parquet"):
             self.path(f".partial{ending}").unlink(missing_ok=True)
+        self.release()
 
     def _close(self, whole: bool) -> None:
         video, self._video = self._video, None
@@ -145,3 +143,8 @@ class ResultFiles:
         finally:
             if video is not None:
                 video.close(whole)
+
+
+def overlay_ending(source: Source) -> str:
+    """How the file to look at is called after the input's name."""
+    return ".overlay.jpg" if source.is_picture else ".overlay.mp4"

@@ -1,11 +1,26 @@
-import numpy as np
-import pytest
-from prediction_kit import AUS, FACE, expected_logits, fake_model, picture, sigmoid
+import textwrap
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
+import pytest
+from prediction_kit import (
+    AUS,
+    FACE,
+    expected_logits,
+    fake_model,
+    landmark_rows,
+    picture,
+    sigmoid,
+    write_landmarks,
+)
+
+import jaxau.predict
 from jaxau.faces.detect import YuNet
-from jaxau.faces.landmark_file import LandmarkRow
-from jaxau.faces.video import Frame, read_image
-from jaxau.predict import Predictor, faces_of_landmarks, in_background
+from jaxau.faces.landmark_file import LandmarkFile, LandmarkRow
+from jaxau.faces.video import Frame, open_video, read_image, write_video
+from jaxau.find_faces import faces_of_landmarks
+from jaxau.predict import Predictor, in_background
 from jaxau.result_table import FrameFaces
 
 
@@ -117,6 +132,68 @@ def test_api_errors():
     model.variables["params"]["head"]["bias"][1] = np.nan
     with pytest.raises(ValueError, match="must be finite; the checkpoint is damaged"):
         Predictor(model)([picture(0)], [FACE])
+
+
+def test_thresholds_are_one_for_each_au():
+    model = fake_model()
+    model.info["thresholds"] = [0.5, 0.5]
+    with pytest.raises(ValueError, match=r"thresholds \[0.5, 0.5\] for the AUs \[1, 12, 25\].*one for each"):
+        Predictor(model)
+
+
+def test_landmarks_of_another_shape():
+    predictor = Predictor(fake_model())
+    for wrong in (FACE, FACE.T[None], np.zeros((1, 7, 2)), [FACE, FACE[:3]]):
+        with pytest.raises(ValueError, match="landmarks .*(must be|give) .frames, points, 2"):
+            predictor([picture(0)], wrong)
+
+
+def test_video_with_landmarks(small_video):
+    """An array or a file of landmarks gives what `predictor(frames, landmarks)` gives."""
+    path, table = small_video
+    predictor = Predictor(fake_model(clip_length=4))
+    frames = [frame.image for frame in open_video(path)]
+    points = np.full((20, 5, 2), np.nan)
+    for i, (face,) in LandmarkFile(table).frames("a.mp4"):
+        points[i] = face.landmarks
+    expected = predictor(frames, points, fps=10).drop(columns=["video", "reason"])
+    given = predictor.video(path, points)
+    assert (given.video == "a.mp4").all() and given.success.sum() == 17
+    pd.testing.assert_frame_equal(given.drop(columns=["video", "reason"]), expected)
+    of_file = predictor.video(str(path), LandmarkFile(table))
+    assert of_file.reason[6] == "no_landmarks"
+    ids = ["face_id", "video", "reason"]
+    pd.testing.assert_frame_equal(of_file.drop(columns=ids), expected.drop(columns="face_id"))
+    with pytest.raises(ValueError, match="19 landmarks for 20 frames"):
+        predictor.video(path, points[1:])
+    with pytest.raises(ValueError, match="22 landmarks for 20 frames"):
+        predictor.video(path, np.concatenate([points, points[:2]]))
+    path.rename(path.with_name("b.mp4"))
+    with pytest.raises(ValueError, match=r"name the videos \['a.mp4'\], not 'b.mp4'"):
+        predictor.video(path.with_name("b.mp4"), LandmarkFile(table))
+    write_landmarks(table, landmark_rows("b.mp4", [3, 24]))
+    with pytest.warns(UserWarning, match="b.mp4: landmarks of 1 frames that were not"):
+        predictor.video(path.with_name("b.mp4"), LandmarkFile(table))
+
+
+def test_python_of_the_readme_runs_as_written(shared, tmp_path, monkeypatch):
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    snippet = textwrap.dedent(
+        readme[readme.index("    import jaxau\n") : readme.index("`jaxau info demo/run`")]
+    )
+    assert snippet.count("predictor") == 4
+    frames = [picture(i) for i in range(6)]
+    write_video(tmp_path / "talk.mp4", frames, fps=25)
+    weights = shared / "weights" / "yunet_n_640_640.onnx"
+    (tmp_path / "face_detection_yunet.onnx").symlink_to(weights)
+    monkeypatch.chdir(tmp_path)
+    opened = []
+    monkeypatch.setattr(jaxau.predict, "load_model", lambda path: opened.append(path) or fake_model())
+    names = {"frames": frames, "landmarks": np.stack([FACE] * 6)}
+    exec(snippet, names)
+    assert opened == ["demo/run"]
+    assert names["rows"].success.tolist() == [1] * 6
+    np.testing.assert_allclose(names["rows"].timestamp, np.arange(6) / 25)
 
 
 def test_background_hands_over_items_and_errors():
