@@ -14,7 +14,9 @@ def run(main: Callable[[], None]) -> None:
             rest = flags.FLAGS(argv)
         except (flags.Error, KeyError, ValueError, OSError) as error:
             # A KeyError's own text is the repr of its message, with quotes and line breaks escaped.
-            message = error.args[0].replace("\n", ": ") if isinstance(error, KeyError) else error
+            message = error.args[0].replace("\n", ": ") if isinstance(error, KeyError) else str(error)
+            if "Traceback" in message:  # of a configuration file, whole
+                message = message.strip().splitlines()[-1]
             _fail(f"{message}; --help lists the flags")
         if len(rest) > 1:
             _fail(f"unexpected arguments {rest[1:]}; flags are written --name=value")

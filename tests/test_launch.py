@@ -51,6 +51,20 @@ def test_evaluate_names_a_missing_run(tmp_path):
     assert done.returncode == 1 and "no finished model" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("configs/lac.py:synthetic,fold=abc", "fold=abc is no number; folds are counted from 1"),
+        ("configs/lac.py:bp5d", "give one of ['bp4d', 'disfa', 'synthetic']"),
+        ("configs/lax.py", "configs/lax.py"),
+    ],
+)
+def test_a_wrong_config_is_one_line(tmp_path, config, message):
+    done = _launch("launch.train", f"--config={config}", f"--data_dir={tmp_path}", f"--workdir={tmp_path}/w")
+    assert done.returncode == 1 and message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_required_flags_are_named():
     done = _launch("launch.train", "--config=configs/lac.py:synthetic")
     assert done.returncode == 1 and "data_dir" in done.stderr
