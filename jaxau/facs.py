@@ -68,20 +68,19 @@ def column(au: int) -> str:
     return f"AU{au:02d}"
 
 
-def check_aus(aus: Iterable[int], coded: Iterable[int] = tuple(ACTION_UNITS)) -> tuple[int, ...]:
-    """Return ``aus`` as a tuple, or say which of them are unknown, not coded, or given twice.
+def check_aus(aus: Iterable[int]) -> tuple[int, ...]:
+    """Return ``aus`` as a tuple, or say which of them are unknown or given twice.
 
     Args:
       aus: AU numbers in the order of the model's outputs.
-      coded: the AUs that are allowed, e.g. those that a corpus codes.
 
     Raises:
-      ValueError: an AU outside ``coded``, a repeated AU, or none at all.
+      ValueError: an unknown AU, a repeated AU, or none at all.
     """
-    aus, coded = tuple(aus), tuple(coded)
-    unknown = [au for au in aus if au not in coded]
+    aus = tuple(aus)
+    unknown = [au for au in aus if au not in ACTION_UNITS]
     if unknown:
-        raise ValueError(f"AU {unknown}: not among the known AUs {list(coded)}; choose from these")
+        raise ValueError(f"AU {unknown}: not among the known AUs {list(ACTION_UNITS)}; choose from these")
     if not aus or len(set(aus)) != len(aus):
         raise ValueError(f"AUs {list(aus)}: name at least one AU, and each only once")
     return aus

@@ -21,6 +21,7 @@ from launch import command
 
 # New names are let through here, so that the schema's own check, which knows the path, reports them.
 _CONFIG = config_flags.DEFINE_config_file("config", accept_new_attributes=True, lock_config=False)
+flags.mark_flag_as_required("config")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the prepared data sets.", required=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of all folds.", required=True)
 

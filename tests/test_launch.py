@@ -68,3 +68,10 @@ def test_a_wrong_config_is_one_line(tmp_path, config, message):
 def test_required_flags_are_named():
     done = _launch("launch.train", "--config=configs/lac.py:synthetic")
     assert done.returncode == 1 and "data_dir" in done.stderr
+
+
+@pytest.mark.parametrize("launcher", ["launch.train", "launch.crossval"])
+def test_a_missing_config_is_one_line(tmp_path, launcher):
+    done = _launch(launcher, f"--data_dir={tmp_path}", f"--workdir={tmp_path}/w")
+    assert done.returncode == 1 and "--config must have a value" in done.stderr
+    assert "Traceback" not in done.stderr
