@@ -1,0 +1,26 @@
+"""Numbers that say how good predictions are: occurrence, intervals over subjects, calibration.
+
+Three rules hold in every function. A label under a False mask never counts, whatever its value. What
+is undefined stays undefined (None) and is named; it is never read as 0. Frames of one subject are
+not independent, so uncertainty comes from resampling subjects, not frames.
+"""
+
+from jaxau.metrics.occurrence import (
+    Score,
+    Thresholds,
+    always_on,
+    best_thresholds,
+    f1_from_counts,
+    score,
+    subject_counts,
+)
+
+__all__ = [
+    "Score",
+    "Thresholds",
+    "always_on",
+    "best_thresholds",
+    "f1_from_counts",
+    "score",
+    "subject_counts",
+]
