@@ -18,7 +18,7 @@ import numpy as np
 
 from data_pipelines import sampling, transforms
 from data_pipelines.protocols import Split, kept, left_out, split_subjects
-from data_pipelines.records import Manifest, Records
+from data_pipelines.records import ABSENT, OCCURS, Manifest, Records
 from jaxau import facs
 from jaxau.config import Augment, Config
 from jaxau.faces.landmarks import au_centers
@@ -117,7 +117,7 @@ class _Load:
         self._image_size = data.image_size
         self._options: Augment = config.stages[stage].augment
         self._seed = [_AUGMENT_STREAM, config.seed, zlib.crc32(stage.encode())]
-        self._corpus = list(facs.CORPUS_AUS).index(data.corpus)
+        self._corpus = [*facs.CORPUS_AUS, data.corpus].index(data.corpus)
         self._clip = config.stages[stage].view == "clips"
 
     def __call__(self, plan: Plan) -> Batch:
@@ -133,12 +133,14 @@ class _Load:
             images, landmarks = transforms.augment(images, landmarks, self._options, self._image_size, rng)
         intensity = np.stack([frame.intensity for frame in frames])[:, self._columns]
         coded = np.isfinite(intensity)
+        graded = coded & (intensity != OCCURS) & (intensity != ABSENT)
         t = len(frames)
         example = {
             "image": images,
-            "au": (np.where(coded, intensity, -1.0) >= self._min_intensity).astype(np.int32),
+            "au": (np.where(coded, intensity, ABSENT) >= self._min_intensity).astype(np.int32),
             "au_mask": coded,
-            "intensity": np.where(coded, intensity, 0).astype(np.float32),
+            "intensity": np.where(graded, intensity, 0).astype(np.float32),
+            "intensity_mask": graded,
             "landmarks": landmarks,
             "subject": np.array([frame.subject for frame in frames], np.int32),
             "video": np.array([frame.video for frame in frames], np.int32),

@@ -1,9 +1,10 @@
 """From a corpus to a prepared data set: in parallel, resumable, and all at once or not at all.
 
-Everything is made in ``<data_dir>/<corpus>.unfinished``: first one part file per subject, then the
+Everything is made in ``<data_dir>/<corpus>.unfinished``: first one file per part of the corpus, a subject or
+a video of his, then the
 shards and the manifest, and the finished folder is moved to ``<data_dir>/<corpus>`` in one step. A
 part file exists only if it is whole, so that after a kill at any moment the same command goes on
-with the subjects that are missing.
+with the parts that are missing.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,28 +34,37 @@ from jaxau import files
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
+What = Literal["frame", "uncoded", "label", "landmarks"]
+
+
 @dataclass(frozen=True)
 class Remark:
     """Frames of a subject whose records are not simply what the owner's files hold, and why.
 
     Attributes:
-      what: "frame" left out; "label" of ``aus`` masked; "landmarks" of another frame taken.
+      what: "frame" left out; "uncoded" frame left out, because the owner says that nobody labelled it;
+        "label" of ``aus`` masked; "landmarks" of another frame, or one of several faces, taken.
       reason: for people; the same for all these frames.
       frames: their numbers.
       aus: whose labels are masked.
+      video: its name; "" where a subject has but one.
+      subject: his name; "" where the part is one subject.
     """
 
-    what: Literal["frame", "label", "landmarks"]
+    what: What
     reason: str
     frames: tuple[int, ...]
     aus: tuple[int, ...] = ()
+    video: str = ""
+    subject: str = ""
 
     def to_manifest(self, subject: str) -> dict[str, Any]:
         """The entry of the manifest, with frame numbers as [first, last] pairs."""
         numbers = np.array(sorted(self.frames))
         runs = np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1)
         return {
-            "subject": subject,
+            "subject": self.subject or subject,
+            **({"video": self.video} if self.video else {}),
             "what": self.what,
             "aus": list(self.aus),
             "reason": self.reason,
@@ -65,7 +75,7 @@ class Remark:
 
 @dataclass(frozen=True)
 class Part:
-    """The records of one subject, in order of video and frame (n of them).
+    """The records of one subject or video, in order of video and frame (n of them; may be none).
 
     Attributes:
       images: n JPEGs of the aligned crop.
@@ -74,6 +84,9 @@ class Part:
       video: (n,) int32.
       frame: (n,) int32.
       remarks: what the records leave out or replace.
+      subject: (n,) int32; None = all are of the subject whose number the part has.
+      names: of videos, by their numbers; others are named after subject and number.
+      emotion: (n,) int32 expression labels, where the corpus has them.
     """
 
     images: list[bytes]
@@ -82,6 +95,9 @@ class Part:
     video: np.ndarray
     frame: np.ndarray
     remarks: tuple[Remark, ...] = ()
+    subject: np.ndarray | None = None
+    names: Mapping[int, str] = field(default_factory=dict)
+    emotion: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         lengths = {
@@ -104,8 +120,12 @@ class Corpus:
       name: of the corpus and its folder.
       request: all arguments that decide what the records hold; JSON values.
       subjects: their names, by subject number.
-      make: (request, subject number) -> `Part`; picklable, for other processes.
+      make: (request, number of the part) -> `Part`; picklable, for other processes. Parts are in order of
+        subject, video and frame.
       manifest: the fields of the manifest that the records do not tell.
+      parts: how many there are; 0 = one for each subject.
+      listed: number of the part -> its frames and labels (`data_pipelines.listing.Listed`) before any
+        picture is read; None where the corpus is drawn.
     """
 
     name: str
@@ -113,6 +133,8 @@ class Corpus:
     subjects: list[str]
     make: Callable[[Mapping[str, Any], int], Part]
     manifest: Mapping[str, Any]
+    parts: int = 0
+    listed: Callable[[int], Any] | None = None
 
 
 class AlignedFaces(tfds.core.GeneratorBasedBuilder):
@@ -129,7 +151,9 @@ class AlignedFaces(tfds.core.GeneratorBasedBuilder):
         about = self._corpus.manifest
         return tfds.core.DatasetInfo(
             builder=self,
-            features=records.features(about["alignment"], about["landmarks"], len(about["aus"])),
+            features=records.features(
+                about["alignment"], about["landmarks"], len(about["aus"]), "emotions" in about
+            ),
             disable_shuffling=True,  # a video's frames stay contiguous
         )
 
@@ -138,19 +162,19 @@ class AlignedFaces(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
         index = 0
-        for subject, part in enumerate(self._parts()):
+        for number, part in enumerate(self._parts()):
             for i, image in enumerate(part.images):
-                yield (
-                    index,
-                    {
-                        "image": image,
-                        "landmarks": part.landmarks[i],
-                        "au_intensity": part.intensity[i],
-                        "subject": subject,
-                        "video": part.video[i],
-                        "frame": part.frame[i],
-                    },
-                )
+                record = {
+                    "image": image,
+                    "landmarks": part.landmarks[i],
+                    "au_intensity": part.intensity[i],
+                    "subject": number if part.subject is None else part.subject[i],
+                    "video": part.video[i],
+                    "frame": part.frame[i],
+                }
+                if part.emotion is not None:
+                    record["emotion"] = part.emotion[i]
+                yield index, record
                 index += 1
 
 
@@ -216,12 +240,13 @@ def _write_whole(path: Path, content: bytes) -> None:
     partial.replace(path)
 
 
-def _part_path(folder: Path, subject: int) -> Path:
-    return folder / f"{subject:05d}.npz"
+def _part_path(folder: Path, number: int) -> Path:
+    return folder / f"{number:05d}.npz"
 
 
-def _write_part(corpus: Corpus, folder: Path, subject: int) -> int:
-    part = corpus.make(corpus.request, subject)
+def _write_part(corpus: Corpus, folder: Path, number: int) -> int:
+    part = corpus.make(corpus.request, number)
+    optional: dict[str, Any] = {"subject": part.subject, "emotion": part.emotion}
     content = io.BytesIO()
     np.savez(
         content,
@@ -232,16 +257,18 @@ def _write_part(corpus: Corpus, folder: Path, subject: int) -> int:
         video=part.video,
         frame=part.frame,
         remarks=json.dumps([dataclasses.asdict(remark) for remark in part.remarks]),
+        names=json.dumps(list(part.names.items())),
+        **{name: values for name, values in optional.items() if values is not None},
     )
-    _write_whole(_part_path(folder, subject), content.getvalue())
+    _write_whole(_part_path(folder, number), content.getvalue())
     return len(part.images)
 
 
 def _read_part(path: Path) -> Part:
     with np.load(path) as arrays:
-        pieces = np.split(arrays["jpeg"], arrays["jpeg_end"][:-1])
+        pieces = np.split(arrays["jpeg"], arrays["jpeg_end"])[:-1]
         remarks = tuple(
-            Remark(remark["what"], remark["reason"], tuple(remark["frames"]), tuple(remark["aus"]))
+            Remark(**{**remark, "frames": tuple(remark["frames"]), "aus": tuple(remark["aus"])})
             for remark in json.loads(arrays["remarks"].item())
         )
         return Part(
@@ -251,26 +278,45 @@ def _read_part(path: Path) -> Part:
             arrays["video"],
             arrays["frame"],
             remarks,
+            arrays.get("subject"),
+            dict(json.loads(arrays["names"].item())),
+            arrays.get("emotion"),
         )
 
 
+def _check_any(corpus: Corpus, parts_folder: Path) -> None:
+    """Refuse a corpus of which nothing is left, and forget its parts, or it would not be read again."""
+    reasons: dict[str, None] = {}
+    for path in sorted(parts_folder.glob("*.npz")):
+        with np.load(path) as arrays:
+            if len(arrays["jpeg_end"]):
+                return
+            reasons.update({remark["reason"]: None for remark in json.loads(arrays["remarks"].item())})
+    shutil.rmtree(parts_folder)
+    raise ValueError(
+        f"{corpus.name}: no frame can be used ({'; '.join(reasons)[:1000] or 'there are none'}); mend the "
+        "folder, --check lists everything"
+    )
+
+
 def _make_parts(corpus: Corpus, folder: Path, workers: int) -> None:
-    missing = [i for i in range(len(corpus.subjects)) if not _part_path(folder, i).is_file()]
+    parts = corpus.parts or len(corpus.subjects)
+    missing = [i for i in range(parts) if not _part_path(folder, i).is_file()]
     bar = tqdm(
-        desc=f"{corpus.name}: subjects",
-        total=len(corpus.subjects),
-        initial=len(corpus.subjects) - len(missing),
+        desc=f"{corpus.name}: {'parts' if corpus.parts else 'subjects'}",
+        total=parts,
+        initial=parts - len(missing),
         file=sys.stderr,
     )
     with bar:
         if workers == 1:
-            for subject in missing:
-                _write_part(corpus, folder, subject)
+            for number in missing:
+                _write_part(corpus, folder, number)
                 bar.update()
             return
         with _single_threaded_children(), _pool(min(workers, max(len(missing), 1))) as pool:
             pending: set[Future[int]] = {
-                pool.submit(_write_part, corpus, folder, subject) for subject in missing
+                pool.submit(_write_part, corpus, folder, number) for number in missing
             }
             while pending:
                 done, pending = wait(pending, return_when=FIRST_COMPLETED)
@@ -318,13 +364,18 @@ def _single_threaded_children() -> Iterator[None]:
 def _assemble(corpus: Corpus, folder: Path, parts_folder: Path) -> Path:
     """Shards and manifest from all parts; returns the finished data set's folder."""
     shutil.rmtree(folder, ignore_errors=True)
+    _check_any(corpus, parts_folder)
 
     remarks: list[dict[str, Any]] = []
+    names: dict[tuple[int, int], str] = {}
 
     def parts() -> Iterator[Part]:
-        for subject, name in enumerate(corpus.subjects):
-            part = _read_part(_part_path(parts_folder, subject))
-            remarks.extend(remark.to_manifest(name) for remark in part.remarks)
+        for number in range(corpus.parts or len(corpus.subjects)):
+            part = _read_part(_part_path(parts_folder, number))
+            subjects = [number] if part.subject is None else np.unique(part.subject).tolist()
+            named = "" if part.subject is not None else corpus.subjects[number]
+            remarks.extend(remark.to_manifest(named) for remark in part.remarks)
+            names.update({(s, video): name for s in subjects for video, name in part.names.items()})
             yield part
 
     tfds.disable_progress_bar()
@@ -332,7 +383,7 @@ def _assemble(corpus: Corpus, folder: Path, parts_folder: Path) -> Path:
         builder = AlignedFaces(corpus, folder, parts)
         builder.download_and_prepare()
     source = builder.as_data_source(split=records.SPLIT, decoders={"image": tfds.decode.SkipDecoding()})
-    facts = records.summarize(source, corpus.manifest, corpus.subjects)
+    facts = records.summarize(source, corpus.manifest, corpus.subjects, names)
     manifest = {
         "corpus": corpus.name,
         **corpus.manifest,

@@ -16,6 +16,7 @@ A data set is the folder ``<data_dir>/<corpus>``: ArrayRecord shards written by 
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,20 +33,25 @@ Manifest = dict[str, Any]
 
 MANIFEST = "manifest.json"
 _JPEG_QUALITY = 95
+OCCURS, ABSENT = 6.0, -1.0
+"""In the place of an intensity of 0 to 5: the AU occurs, or does not, and nobody coded how much."""
+
 SPLIT = "frames"
 """The one TFDS split; subjects are divided by a protocol, not on disk."""
 
 
-def features(alignment: str, landmarks: int, aus: int) -> tfds.features.FeaturesDict:
+def features(alignment: str, landmarks: int, aus: int, emotion: bool = False) -> tfds.features.FeaturesDict:
     """The features of one record: an aligned face with its labels.
 
     ``image`` JPEG bytes of the (s, s, 3) crop; ``landmarks`` (p, 2) float32 pixels of the crop, NaN
-    where a face has none; ``au_intensity`` (k,) float32 from 0 to 5, NaN where an AU is not coded;
-    ``subject``, ``video`` and ``frame`` int32.
+    where a face has none; ``au_intensity`` (k,) float32 from 0 to 5, NaN where an AU is not coded, `OCCURS`
+    or `ABSENT` where its occurrence alone is;
+    ``subject``, ``video`` and ``frame`` int32; ``emotion`` int32 where the corpus has expressions.
     """
     size = ALIGNMENTS[alignment].size
     return tfds.features.FeaturesDict(
         {
+            **({"emotion": np.int32} if emotion else {}),
             "image": tfds.features.Image(shape=(size, size, 3), encoding_format="jpeg"),
             "landmarks": tfds.features.Tensor(shape=(landmarks, 2), dtype=np.float32),
             "au_intensity": tfds.features.Tensor(shape=(aus,), dtype=np.float32),
@@ -90,7 +96,7 @@ class Frame:
     Attributes:
       image: (s, s, 3) uint8 RGB, aligned.
       landmarks: (p, 2) float32 pixels of ``image``, NaN where the face has none.
-      intensity: (k,) float32, NaN where not coded.
+      intensity: (k,) float32, NaN where not coded; `OCCURS` and `ABSENT` where occurrence alone is.
       subject: number of the subject in the manifest.
       video: number of the video within the subject.
       frame: number of the frame within the video.
@@ -187,7 +193,12 @@ class Records:
 _MEANING = ("aus", "label_rule", "landmarks", "alignment", "folds")
 
 
-def summarize(source: Any, described: Mapping[str, Any], subject_names: list[str]) -> Manifest:
+def summarize(
+    source: Any,
+    described: Mapping[str, Any],
+    subject_names: list[str],
+    video_names: Mapping[tuple[int, int], str],
+) -> Manifest:
     """What the records hold, read from the records themselves.
 
     Args:
@@ -195,6 +206,7 @@ def summarize(source: Any, described: Mapping[str, Any], subject_names: list[str
       described: the other fields of the manifest, among them ``aus``, the columns of ``au_intensity``, and
         ``label_rule``, ``{"min_intensity": x}``: an AU occurs from this intensity on.
       subject_names: by subject number.
+      video_names: by numbers of subject and video; else made of the subject's name and it.
 
     Returns:
       The part of the manifest that `check` compares: ``hash`` over every record (picture,
@@ -211,6 +223,7 @@ def summarize(source: Any, described: Mapping[str, Any], subject_names: list[str
     occurs = np.zeros_like(coded)
     videos: list[dict[str, Any]] = []
     no_landmarks: list[int] = []
+    emotions: Counter[int] = Counter()
     for index in range(len(source)):
         record = source[index]
         subject, video, frame = (int(record[key]) for key in ("subject", "video", "frame"))
@@ -218,6 +231,9 @@ def summarize(source: Any, described: Mapping[str, Any], subject_names: list[str
         digest.update(record["au_intensity"].astype("<f4").tobytes())
         digest.update(record["landmarks"].astype("<f4").tobytes())
         digest.update(record["image"])
+        if "emotion" in record:
+            digest.update(np.array(record["emotion"], "<i4").tobytes())
+            emotions[int(record["emotion"])] += 1
         counts[subject] += 1
         coded[subject] += np.isfinite(record["au_intensity"])
         occurs[subject] += record["au_intensity"] >= label_rule["min_intensity"]
@@ -228,7 +244,7 @@ def summarize(source: Any, described: Mapping[str, Any], subject_names: list[str
                     "subject": subject,
                     "subject_name": name,
                     "video": video,
-                    "video_name": f"{name}_{video}",
+                    "video_name": video_names.get((subject, video), f"{name}_{video}"),
                     "start": index,
                     "frames": [],
                 }
@@ -253,6 +269,7 @@ def summarize(source: Any, described: Mapping[str, Any], subject_names: list[str
         "base_rates": [float(p) / int(n) if n else None for p, n in zip(positives, totals, strict=True)],
         "missing_labels": [len(source) - int(n) for n in totals],
         "missing_landmarks": no_landmarks,
+        **({"emotion_counts": [emotions[i] for i in range(max(emotions) + 1)]} if emotions else {}),
         "subjects": subjects,
         "videos": videos,
     }
@@ -270,8 +287,9 @@ def check(data_dir: Path | str, corpus: str) -> list[str]:
     records = Records(data_dir, corpus)
     manifest = records.manifest
     names = [subject["name"] for subject in manifest["subjects"]]
+    video_names = {(v["subject"], v["video"]): v["video_name"] for v in manifest["videos"]}
     try:
-        found = summarize(records._source, manifest, names)
+        found = summarize(records._source, manifest, names, video_names)
     except (RuntimeError, IndexError, ValueError) as error:  # of the reader, in its own words
         return [
             f"{data_dir}/{corpus}: a record cannot be read ({str(error).splitlines()[0][:200]}); the shards "

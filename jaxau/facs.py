@@ -50,9 +50,12 @@ ACTION_UNITS: dict[int, ActionUnit] = {
 
 CORPUS_AUS: dict[str, tuple[int, ...]] = {
     "bp4d": (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24),
+    "bp4dplus": (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24),
     "disfa": (1, 2, 4, 6, 9, 12, 25, 26),
     "gft": (1, 2, 4, 6, 10, 12, 14, 15, 23, 24),
     "aff_wild2": (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26),
+    "aff_wild2_8au": (1, 2, 4, 6, 12, 15, 20, 25),
+    "raf_au": (1, 2, 4, 5, 6, 9, 10, 12, 16, 17, 25, 26, 27),
     "synthetic": (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 16, 17, 18, 20, 23, 24, 25, 26, 27, 43),
 }
 """The AUs that each corpus codes and that the papers score, in the order of every array."""

@@ -19,19 +19,16 @@ manifest, with the reason.
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import scipy.io
 
-from data_pipelines import records
-from data_pipelines.preparation import Corpus, Part, Remark
+from data_pipelines.face_source import FaceSource
+from data_pipelines.listing import Listed, Remarks, corpus_of, not_as_shipped
+from data_pipelines.preparation import Corpus
 from jaxau import facs
-from jaxau.faces.align import align, check_alignment, transform_points
-from jaxau.faces.video import open_video
 
 _AUS = facs.DISFA_CODED_AUS
 _POINTS = 66
@@ -53,132 +50,62 @@ _PATTERNS = {
 _SAME_LANDMARKS = {("SN031", 3631): 3630}
 
 
-def corpus(raw_dir: Path | str, alignment: str) -> Corpus:
+def corpus(raw_dir: Path | str, alignment: str, faces: FaceSource | None = None) -> Corpus:
     """Everything that `data_pipelines.preparation.prepare` needs to make records of DISFA.
 
     Args:
       raw_dir: the owner's folder.
       alignment: a name in `jaxau.faces.align.ALIGNMENTS`.
+      faces: finds landmarks in place of the owner's.
 
     Raises:
       ValueError: unknown alignment, no DISFA in ``raw_dir``, or subjects of whom labels, video or
         landmarks are missing altogether; lists them all.
     """
-    check_alignment(alignment)
     names = _find_subjects(Path(raw_dir))
-    return Corpus(
-        name="disfa",
-        request={"alignment": alignment, "subjects": names},
-        subjects=names,
-        make=partial(make_part, Path(raw_dir)),
-        manifest={
-            "synthetic": False,
+    return corpus_of(
+        "disfa",
+        Path(raw_dir),
+        [(name, name) for name in names],
+        _read,
+        alignment=alignment,
+        faces=faces,
+        points=_POINTS,
+        about={
             "description": f"DISFA, left camera, {len(names)} subjects",
             "licence": "DISFA: for research, under the agreement that each laboratory has with its owner",
             "fps": _FPS,
             "aus": list(_AUS),
             "label_rule": {"min_intensity": _MIN_INTENSITY},
-            "landmarks": _POINTS,
-            "alignment": alignment,
         },
     )
 
 
-def make_part(raw_dir: Path, request: Mapping[str, Any], subject: int) -> Part:
-    """Decode, align and label all frames of one subject.
-
-    Raises:
-      ValueError: a video of which no frame can be read, or no frame of which can be used.
-    """
-    name = request["subjects"][subject]
-    remarks = _Remarks()
+def _read(raw_dir: Path, name: str, _: str) -> Listed:
+    remarks = Remarks()
     labels = _read_labels(raw_dir / _LABELS / name, name, remarks)
-    landmark_files = _landmark_files(raw_dir / _LANDMARKS / name, name)
-    images, landmarks, intensity, numbers = [], [], [], []
-    video = _Video(raw_dir / _VIDEOS / f"LeftVideo{name}_comp.avi")
-    for number, picture in video:
-        if number not in labels or np.isnan(labels[number]).all():
-            reason = "no valid label in any file" if number in labels else "no row in any label file"
-            remarks.add("frame", reason, number)
-            continue
-        source = number
-        if number not in landmark_files and (name, number) in _SAME_LANDMARKS:
-            source = _SAME_LANDMARKS[name, number]
-            remarks.add("landmarks", f"no landmark file in the distribution; frame {source}'s", number)
-        try:
-            points = _read_landmarks(landmark_files[source], picture)
-            crop, matrix = align(picture, points, request["alignment"])
-        except ValueError as error:
-            remarks.add("frame", str(error), number)
-            continue
-        images.append(records.encode(crop))
-        landmarks.append(transform_points(points, matrix))
-        intensity.append(labels[number])
-        numbers.append(number)
-    for number in labels:
-        if number > video.length:
-            remarks.add("frame", video.ending, number)
-    if not images:
-        reasons = "; ".join(remark.reason for remark in remarks.all())
-        raise ValueError(
-            f"{name}: none of the {video.length} frames of its video can be used ({reasons}); copy this "
-            f"subject's files again, or take it out of {raw_dir / _LABELS}, {_VIDEOS} and {_LANDMARKS}"
-        )
-    return Part(
-        images,
-        np.stack(landmarks).astype(np.float32),
-        np.stack(intensity),
-        np.zeros(len(images), np.int32),
-        np.array(numbers, np.int32),
-        remarks.all(),
+    frames = np.array(sorted(labels), np.int32)
+    files = _landmark_files(raw_dir / _LANDMARKS / name, name)
+    sources = {int(frame): int(frame) for frame in frames}
+    for (subject, frame), source in _SAME_LANDMARKS.items():
+        if subject == name and frame in sources and frame not in files:
+            sources[frame] = source
+            remarks.add("landmarks", f"no landmark file in the distribution; frame {source}'s", frame)
+
+    def landmarks(position: int) -> np.ndarray:
+        return _read_landmarks(files[sources[int(frames[position])]])
+
+    return Listed(
+        name,
+        name,
+        frames,
+        np.array([labels[int(frame)] for frame in frames], np.float32).reshape(-1, len(_AUS)),
+        raw_dir / _VIDEOS / f"LeftVideo{name}_comp.avi",
+        indices=frames - 1,
+        landmarks=landmarks,
+        unlabelled="no row in any label file",
+        remarks=remarks.all(),
     )
-
-
-class _Remarks:
-    """Collects frames by what happened to them and why."""
-
-    def __init__(self) -> None:
-        self._frames: dict[tuple[Any, str, tuple[int, ...]], list[int]] = defaultdict(list)
-
-    def add(
-        self, what: Literal["frame", "label", "landmarks"], reason: str, *frames: int, au: int | None = None
-    ) -> None:
-        self._frames[what, reason, () if au is None else (au,)] += frames
-
-    def all(self) -> tuple[Remark, ...]:
-        return tuple(
-            Remark(what, reason, tuple(frames), aus) for (what, reason, aus), frames in self._frames.items()
-        )
-
-
-class _Video:
-    """Frames from 1 on with their pictures; after them, how many there were and why no more.
-
-    Raises:
-      ValueError: while iterating, if not even the first frame can be read.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.length = 0
-        self.ending = ""
-
-    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
-        frames, problem = open_video(self._path), ""
-        while True:
-            try:
-                frame = next(frames, None)
-            except ValueError as error:
-                if not self.length:
-                    raise
-                problem = str(error).replace(str(self._path), self._path.name)
-                break
-            if frame is None:
-                break
-            self.length = frame.index + 1
-            yield self.length, frame.image
-        # A video that stops early shortens itself: only what labels ask for beyond its end is missing.
-        self.ending = f"no picture: {problem or f'the video has {self.length} frames'}"
 
 
 def _find_subjects(raw_dir: Path) -> list[str]:
@@ -192,13 +119,7 @@ def _find_subjects(raw_dir: Path) -> list[str]:
             f"{folder}/{example} ({len(found[folder])} subjects)"
             for folder, (_, example) in _PATTERNS.items()
         )
-        entries = sorted(entry.name for entry in raw_dir.iterdir()) if raw_dir.is_dir() else []
-        there = "no such folder" if not raw_dir.is_dir() else ", ".join(entries[:8]) or "nothing"
-        more = f" and {len(entries) - 8} more" if len(entries) > 8 else ""
-        raise ValueError(
-            f"--raw_dir={raw_dir}: not DISFA as its owner ships it. Looked for {looked_for}. Found there: "
-            f"{there}{more}. Unpack labels, left-camera videos and landmarks into one folder and give that"
-        )
+        raise not_as_shipped(raw_dir, "DISFA", looked_for)
     lacking = [
         f"{name}: no {folder}" for name in sorted(names) for folder in found if name not in found[folder]
     ]
@@ -218,7 +139,7 @@ def _files(folder: Path) -> Iterator[str]:
             yield (below / file).as_posix()
 
 
-def _read_labels(folder: Path, name: str, remarks: _Remarks) -> dict[int, np.ndarray]:
+def _read_labels(folder: Path, name: str, remarks: Remarks) -> dict[int, np.ndarray]:
     """Frame number -> (k,) float32 intensities, NaN where masked; frames with a row in any file."""
     rows: dict[int, dict[int, float]] = {}
     for au in _AUS:
@@ -239,7 +160,7 @@ def _read_labels(folder: Path, name: str, remarks: _Remarks) -> dict[int, np.nda
     return labels
 
 
-def _read_label_file(path: Path, au: int, remarks: _Remarks) -> dict[int, float]:
+def _read_label_file(path: Path, au: int, remarks: Remarks) -> dict[int, float]:
     """Frame number -> intensity, NaN where the file's row cannot be used."""
     found: dict[int, float] = {}
     for line_number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
@@ -279,7 +200,7 @@ def _landmark_files(folder: Path, name: str) -> dict[int, list[Path]]:
     return found
 
 
-def _read_landmarks(paths: list[Path], picture: np.ndarray) -> np.ndarray:
+def _read_landmarks(paths: list[Path]) -> np.ndarray:
     """(66, 2) pixels, (0, 0) being the centre of the first; ValueError with a reason if there are none."""
     if not paths:
         raise ValueError("no landmark file")
@@ -296,9 +217,4 @@ def _read_landmarks(paths: list[Path], picture: np.ndarray) -> np.ndarray:
     points = content["pts"]
     if points.shape != (_POINTS, 2) or points.dtype.kind not in "fiu":
         raise ValueError(f"landmarks of shape {points.shape}, must be ({_POINTS}, 2) numbers")
-    points = points.astype(np.float64) - 1
-    height, width = picture.shape[:2]
-    center = points.mean(0)
-    if np.isfinite(points).all() and not (0 <= center[0] < width and 0 <= center[1] < height):
-        raise ValueError("the landmarks lie outside the picture")
-    return points
+    return points.astype(np.float64) - 1

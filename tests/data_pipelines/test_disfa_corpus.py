@@ -14,9 +14,10 @@ import pytest
 import scipy.io
 from disfa_folder import COUNTED_FROM_1, FACES, FRAMES, MARKED, NAMES, OF_68, intensities
 
-from data_pipelines import protocols
+from data_pipelines import listing, protocols
 from data_pipelines.corpora import disfa
 from data_pipelines.loader import make_data
+from data_pipelines.preparation import prepare
 from data_pipelines.records import Records, check
 from data_pipelines.synthetic import SynthFaces
 from jaxau import facs
@@ -231,7 +232,7 @@ def test_a_decoding_error_is_the_reason_for_all_later_frames(one_subject, monkey
         yield from itertools.islice(open_video(path), 10)
         raise ValueError(f"{path}: damaged after frame 9 (invalid data)")
 
-    monkeypatch.setattr(disfa, "open_video", damaged)
+    monkeypatch.setattr(listing, "open_video", damaged)
     part = part_of(one_subject)
     assert part.frame.tolist() == list(range(1, 11))
     (remark,) = part.remarks
@@ -247,18 +248,26 @@ def test_a_frame_whose_labels_are_all_invalid_is_left_out(one_subject):
     part = part_of(one_subject)
     assert 4 not in part.frame and 8 not in part.frame
     left_out = {r.reason: r.frames for r in part.remarks if r.what == "frame"}
-    assert left_out == {"no valid label in any file": (4, 8)}
+    assert left_out == {"no valid label": (4, 8)}
     assert sum(r.reason.startswith("more than one row") for r in part.remarks) == 12
 
 
 def test_a_subject_of_whom_nothing_can_be_used(one_subject):
     for path in one_subject.rglob("*_lm.mat"):
         path.write_bytes(b"")
-    with pytest.raises(ValueError, match=r"SN002: none of the 24 frames .*the landmark file is empty"):
-        part_of(one_subject)
+    part = part_of(one_subject)
+    assert not part.images and len(part.intensity) == 0
+    (remark,) = part.remarks
+    assert remark.subject == "SN002" and remark.frames == tuple(range(1, 25))
+    assert remark.reason == "the landmark file is empty"
     next(one_subject.rglob("*.avi")).write_bytes(b"not a video")
-    with pytest.raises(ValueError, match=rf"^{one_subject}.*SN002_comp.avi: not a video that can"):
-        part_of(one_subject)
+    (remark,) = part_of(one_subject).remarks
+    assert remark.frames == tuple(range(1, 25))
+    assert remark.reason.startswith("no picture: LeftVideoSN002_comp.avi: not a video that can be read")
+    with pytest.raises(ValueError, match=r"disfa: no frame can be used \(no picture: LeftVideoSN002"):
+        prepare(disfa.corpus(one_subject, "jaa256"), one_subject / "data", workers=1)
+    # What was found out about a folder is not remembered when it is mended.
+    assert not list((one_subject / "data").rglob("*.npz"))
 
 
 def test_a_folder_of_something_else(tmp_path):

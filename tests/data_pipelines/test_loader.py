@@ -45,6 +45,7 @@ def test_batch_shapes_and_types(data, stage, lead, training):
         "au": ((4,), np.int32),
         "au_mask": ((4,), np.bool_),
         "intensity": ((4,), np.float32),
+        "intensity_mask": ((4,), np.bool_),
         "landmarks": ((98, 2), np.float32),
         "au_centers": ((4, 2, 2), np.float32),
         "au_centers_mask": ((4,), np.bool_),
