@@ -69,6 +69,7 @@ class Stage:
       view: view of the corpus that the batches hold.
       epochs: passes over the stage's examples.
       batch_size: global batch (stills or clips) of one update.
+      max_steps: updates after which the stage ends, if its epochs have more; 0 = no limit.
       accumulate: parts in which a batch runs, one after another, to save memory; see
         ``train.loss_and_gradients`` for what that changes.
       start_from: name of the earlier stage whose selected parameters are handed on; "" = fresh.
@@ -81,6 +82,7 @@ class Stage:
     view: View
     epochs: int
     batch_size: int
+    max_steps: int = 0
     accumulate: int = 1
     start_from: str = ""
     trainable: tuple[str, ...] = ()
@@ -268,6 +270,7 @@ def _check(config: Config) -> None:
         path = f"stages.{name}"
         _rule(stage.epochs >= 1, f"{path}.epochs", stage.epochs, "at least 1")
         _rule(stage.batch_size >= 1, f"{path}.batch_size", stage.batch_size, "at least 1")
+        _rule(stage.max_steps >= 0, f"{path}.max_steps", stage.max_steps, "not negative")
         _rule(stage.accumulate >= 1, f"{path}.accumulate", stage.accumulate, "at least 1")
         _rule(
             stage.batch_size % stage.accumulate == 0,

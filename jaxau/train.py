@@ -129,6 +129,8 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
     network, loss = models.create(config, name), models.create_loss(config, name)
     examples = data.num_examples(name)
     total_steps = -(-stage.epochs * examples // stage.batch_size)
+    if stage.max_steps:
+        total_steps = min(total_steps, stage.max_steps)
     optimizer = optim.make_optimizer(stage, total_steps)
     schedule = optim.make_schedule(stage.optim, total_steps)
 
