@@ -5,6 +5,8 @@ is undefined stays undefined (None) and is named; it is never read as 0. Frames 
 not independent, so uncertainty comes from resampling subjects, not frames.
 """
 
+from jaxau.metrics.events import event_score
+from jaxau.metrics.intensity import icc31, intensity_score
 from jaxau.metrics.occurrence import (
     Score,
     Thresholds,
@@ -14,13 +16,20 @@ from jaxau.metrics.occurrence import (
     score,
     subject_counts,
 )
+from jaxau.metrics.relations import adjacency, dependency_f1, l2_distance
 
 __all__ = [
     "Score",
     "Thresholds",
+    "adjacency",
     "always_on",
     "best_thresholds",
+    "dependency_f1",
+    "event_score",
     "f1_from_counts",
+    "icc31",
+    "intensity_score",
+    "l2_distance",
     "score",
     "subject_counts",
 ]
