@@ -150,20 +150,17 @@ def markdown(scores: Scores) -> str:
     for stage, numbers in scores["stages"].items():
         table = stage_table(scores, stage)
         lines += ["", f"## Stage {stage}, {_epoch(numbers)}{_synthetic(scores)}", ""]
-        lines += _markdown_table(table)
+        lines += markdown_table(table)
     return "\n".join(lines + [f"\n{note}" for note in notes(scores)]) + "\n"
 
 
 def latex(scores: Scores) -> str:
     """All stages as LaTeX tables (packages booktabs and, for their width, adjustbox if you like)."""
-    tables = []
-    for stage, numbers in scores["stages"].items():
-        style = stage_table(scores, stage).style.hide(axis="index")
-        style = style.format_index(escape="latex", axis=1)
-        caption = _latex_text(f"Stage {stage}, {_epoch(numbers)}; {provenance(scores).replace(' | ', '; ')}.")
-        columns = "l" + "r" * (style.data.shape[1] - 1)  # type: ignore[attr-defined]
-        tables.append(style.to_latex(hrules=True, caption=caption, column_format=columns))
-    return "\n".join(tables).replace(UNDEFINED, "--")
+    about = provenance(scores).replace(" | ", "; ")
+    return "\n".join(
+        latex_table(stage_table(scores, stage), f"Stage {stage}, {_epoch(numbers)}; {about}.")
+        for stage, numbers in scores["stages"].items()
+    )
 
 
 def long_table(scores: Scores) -> pd.DataFrame:
@@ -186,12 +183,14 @@ def long_table(scores: Scores) -> pd.DataFrame:
 
 def write_tables(scores: Scores, folder: Path) -> list[Path]:
     """Write ``scores.md``, ``scores.csv`` and ``scores.tex`` into ``folder`` and return their paths."""
-    return _write(folder, (markdown(scores), long_table(scores).to_csv(index=False), latex(scores)))
+    contents = markdown(scores), long_table(scores).to_csv(index=False), latex(scores)
+    return write_files(folder, "scores", contents)
 
 
-def _write(folder: Path, contents: tuple[str, str, str]) -> list[Path]:
+def write_files(folder: Path, name: str, contents: tuple[str, str, str]) -> list[Path]:
+    """Write Markdown, CSV and LaTeX to ``<folder>/<name>.md``, ``.csv`` and ``.tex``; returns the paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"scores.{ending}" for ending in ("md", "csv", "tex")]
+    paths = [folder / f"{name}.{ending}" for ending in ("md", "csv", "tex")]
     for path, content in zip(paths, contents, strict=True):
         path.write_text(content, encoding="utf-8")
     return paths
@@ -233,13 +232,13 @@ def write_crossval_tables(crossval: Scores, folder: Path) -> list[Path]:
     summaries = crossval["mean_of_folds"], crossval["pooled"]
     lines = [f"# Scores of {len(crossval['folds'])} folds{_synthetic(crossval['pooled'])}", ""]
     for title, table in _fold_tables(crossval):
-        lines += [f"## {title}", "", *_markdown_table(table), ""]
+        lines += [f"## {title}", "", *markdown_table(table), ""]
     contents = (
         "\n".join([*lines, *map(markdown, summaries)]),
         pd.concat([long_table(scores) for scores in _parts(crossval)]).to_csv(index=False),
         "\n".join(map(latex, summaries)),
     )
-    return _write(folder, contents)
+    return write_files(folder, "scores", contents)
 
 
 def _fold_tables(crossval: Scores) -> list[tuple[str, pd.DataFrame]]:
@@ -278,13 +277,23 @@ def _aligned(row: dict[str, str], widths: dict[str, int]) -> str:
     return "  ".join([f"  {row[first]:<{widths[first]}}"] + [f"{row[c]:>{widths[c]}}" for c in rest])
 
 
-def _markdown_table(table: pd.DataFrame) -> list[str]:
+def markdown_table(table: pd.DataFrame) -> list[str]:
+    """The lines of a table of text."""
     lines = [_markdown_row(list(table)), _markdown_row([":--"] + ["--:"] * (table.shape[1] - 1))]
     return lines + [_markdown_row(list(row)) for row in table.itertuples(index=False)]
 
 
 def _markdown_row(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def latex_table(table: pd.DataFrame, caption: str) -> str:
+    """A table of text, with a caption of plain text (packages booktabs and, for its width, adjustbox)."""
+    escaped = table.map(_latex_text).rename(columns=_latex_text)
+    latex = escaped.style.hide(axis="index").to_latex(
+        hrules=True, caption=_latex_text(caption), column_format="l" + "r" * (table.shape[1] - 1)
+    )
+    return latex.replace(UNDEFINED, "--")
 
 
 def _latex_text(text: str) -> str:
