@@ -110,7 +110,7 @@ def mean_score(scores: Sequence[Score]) -> Score:
     per_au = []
     for rows in zip(*(score["per_au"] for score in scores), strict=True):
         row: Score = {"au": rows[0]["au"], "threshold": None}
-        for key in ("f1", "precision", "recall", "accuracy", "auc", "base_rate"):
+        for key in (*metrics.METRICS, "base_rate"):
             row[key] = _mean([one[key] for one in rows])
         row |= {key: sum(one[key] for one in rows) for key in ("positives", "coded", "subjects")}
         row |= {"f1_low": None, "f1_high": None, "folds": sum(one["f1"] is not None for one in rows)}
@@ -130,11 +130,12 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _mean_of_means(means: Sequence[Score]) -> Score:
     """An AU counts if its F1 is defined in any fold."""
-    mean: Score = {key: _mean([one[key] for one in means]) for key in ("f1", "accuracy", "auc")}
-    mean |= {"f1_low": None, "f1_high": None}
+    mean: Score = {}
+    for key in metrics.METRICS:
+        mean |= {key: _mean([one[key] for one in means]), f"{key}_low": None, f"{key}_high": None}
     nowhere = set.intersection(*(set(one["undefined"]) for one in means))
     total = means[0]["aus"] + len(means[0]["undefined"])
-    mean |= {key: max(one[key] for one in means) for key in ("auc_aus", "accuracy_aus")}
+    mean |= {key: max(one[key] for one in means) for key in metrics.AU_COUNTS}
     return mean | {"aus": total - len(nowhere), "undefined": sorted(nowhere)}
 
 

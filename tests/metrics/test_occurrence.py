@@ -83,7 +83,7 @@ def test_bootstrap_of_two_subjects_is_what_a_hand_computes():
     # bb (1/4) 0, ab (1/2) 2*1 / (2*1 + 2 + 1) = .4; the 2.5 and 97.5 percentiles are 0 and 1.
     probability = [[0.9], [0.1], [0.9], [0.9]]
     truth, subject = [[1], [1], [0], [0]], ["a", "b", "b", "b"]
-    with pytest.warns(UserWarning, match="too narrow: 2 subjects"):
+    with pytest.warns(UserWarning, match="may be too narrow: 2 subjects"):
         result = metrics.score(probability, truth, np.ones((4, 1)), 0.5, subject, [12])
     row = result["per_au"][0]
     assert row["f1"] == pytest.approx(0.4)
@@ -100,19 +100,37 @@ def test_the_interval_is_the_95_percent_one():
     subject = np.arange(100)
     found, ones = (subject % 2)[:, None], np.ones((100, 1))
     row = metrics.score(found, ones, ones, 0.5, subject, [12], bootstrap=20_000)["per_au"][0]
-    low, high = scipy.stats.binom.ppf([0.025, 0.975], 100, 0.5)
-    assert row["f1_low"] == pytest.approx(2 * low / (low + 100))
-    assert row["f1_high"] == pytest.approx(2 * high / (high + 100))
+    error = scipy.stats.binom(100, 0.5).expect(lambda m: (2 * m / (m + 100) - 2 / 3) ** 2) ** 0.5
+    half = 1.984217 * (100 / 99) ** 0.5 * error  # Student's t with 99 degrees of freedom, from a table
+    assert row["f1_low"] == pytest.approx(2 / 3 - half, abs=2e-3)
+    assert row["f1_high"] == pytest.approx(2 / 3 + half, abs=2e-3)
 
 
 def test_draws_without_a_positive_of_an_au_leave_its_interval_and_their_mean():
-    # AU2 occurs in one of 20 subjects (found, F1 1) and has a false alarm in each other subject, so
-    # that its F1 is 2m / (2m + 20 - m) for m > 0 copies of the one; m = 0 must not add zeros.
+    # AU2 occurs in one or two of 20 subjects (found) and has a false alarm in each other subject, so that
+    # its F1 is 2m / (m + 20) for m > 0 copies of them; m = 0 must not add zeros.
     subject, ones = np.arange(20), np.ones((20, 2))
-    truth = np.stack([np.ones(20), subject == 0], axis=1)
-    result = metrics.score(ones, truth, ones, 0.5, subject, (1, 2))
-    assert result["per_au"][1]["f1_low"] == pytest.approx(2 / 21)
-    assert result["mean"]["f1_low"] == pytest.approx((1 + 2 / 21) / 2)
+    for showing in (1, 2):
+        truth = np.stack([np.ones(20), subject < showing], axis=1)
+        result = metrics.score(ones, truth, ones, 0.5, subject, (1, 2), bootstrap=20_000)
+        copies = np.arange(1, 21)
+        chance = scipy.stats.binom.pmf(copies, 20, showing / 20)
+        f1 = 2 * copies / (copies + 20)
+        mean = np.average(f1, weights=chance)
+        error = np.average((f1 - mean) ** 2, weights=chance) ** 0.5
+        row = result["per_au"][1]
+        if showing == 1:  # what one subject shows says nothing of others
+            assert row["f1"] is not None and row["f1_low"] is row["f1_high"] is None
+        else:  # 12.706: Student's t with 1 degree of freedom, as two subjects show it
+            assert error * 12.706 * 2**0.5 > 1 and (row["f1_low"], row["f1_high"]) == (0, 1)
+        # Mean of an F1 that is always 1 and this one; it is 1 in the draws without a positive of AU2.
+        copies = np.arange(21)
+        chance = scipy.stats.binom.pmf(copies, 20, showing / 20)
+        both = np.where(copies > 0, (1 + 2 * copies / (copies + 20)) / 2, 1)
+        error = np.average((both - np.average(both, weights=chance)) ** 2, weights=chance) ** 0.5
+        half = 2.093024 * (20 / 19) ** 0.5 * error  # 19 degrees of freedom
+        expected = (1 + 2 * showing / (showing + 20)) / 2
+        assert result["mean"]["f1_low"] == pytest.approx(expected - half, abs=0.01)
     mask = np.stack([np.ones(20), subject == 0], axis=1)  # now coded in that one subject only
     row = metrics.score(ones, truth, mask, 0.5, subject, (1, 2))["per_au"][1]
     assert (row["f1"], row["f1_low"], row["subjects"]) == (1, None, 1)
