@@ -19,7 +19,7 @@ from jaxau import crossval, evaluate
 from jaxau.report import tables
 
 ROOT = Path(__file__).resolve().parents[1]
-pytestmark = pytest.mark.filterwarnings("ignore:interval too narrow")
+pytestmark = pytest.mark.filterwarnings("ignore:interval may be too narrow")
 
 
 @pytest.fixture(scope="module")

@@ -131,8 +131,9 @@ def rates_from_counts(counts: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
       predicted present; ``accuracy`` and ``base_rate``, undefined where nothing is coded; ``mcc``, Matthews
       correlation, undefined where truth or prediction has one class only (scikit-learn says 0 there);
       ``skew_f1``, F1 of the counts that a balanced set would have had (Jeni, Cohn and De la Torre, "Facing
-      imbalanced data", ACII 2013): with skew s = negatives / positives the counts of the negatives are divided by s, so that
-      F1 = 2 TP / (2 TP + FN + FP / s) = 2 TPR / (1 + TPR + FPR), undefined without both classes.
+      imbalanced data", ACII 2013): with skew s = negatives / positives the counts of the negatives are
+      divided by s, so that F1 = 2 TP / (2 TP + FN + FP / s) = 2 TPR / (1 + TPR + FPR), undefined without
+      both classes.
     """
     tp, fp, fn, tn = (counts[..., cell].astype(np.float64) for cell in (_TP, _FP, _FN, _TN))
     positives, negatives, found, coded = tp + fn, fp + tn, tp + fp, tp + fp + fn + tn

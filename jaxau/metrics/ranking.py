@@ -37,7 +37,12 @@ def area_draws(
 ) -> dict[str, NDArray[np.float64]]:
     """`areas` of each draw of subjects, (draws, k), from counts in about 1000 bins of probability.
 
-    Bins end at 500 quantiles of the positives and 500 of the negatives; frames in one bin count as ties.
+    Bins end at 500 quantiles of the positives and 500 of the negatives; frames in one bin count as ties. For
+    130,000 frames of 27 subjects and 12 AUs with base rates of .02 to .5 that moved the AUC of a draw by at
+    most 6e-5, average precision by 1e-3 and their means over AUs by 7e-6 and 5e-4. Nearly all of it is the
+    same in every draw (the rest, 2e-5, is a thousandth of the standard deviation of the draws), and an
+    interval only reads how much draws vary.
+
     Args:
       probability, truth, mask: (n, k), checked.
       subject: (n,) numbers of the subjects, from 0.
@@ -49,9 +54,9 @@ def area_draws(
     for column in range(probability.shape[1]):
         coded = mask[:, column]
         present, p = truth[coded, column], probability[coded, column]
-        cuts = np.unique(np.concatenate([_quantiles(p[present]), _quantiles(p[~present])]))[::-1]
+        cuts = np.unique(np.concatenate([_quantiles(p[present]), _quantiles(p[~present])]))
         # From the highest probability down: bin 0 holds what is at or above the first cut.
-        within = len(cuts) - np.searchsorted(cuts[::-1], p, side="right")
+        within = len(cuts) - np.searchsorted(cuts, p, side="right")
         bins = len(cuts) + 1
         cell = (subject[coded] * 2 + present) * bins + within
         histogram = np.bincount(cell, minlength=subjects * 2 * bins).reshape(subjects, 2, bins)
