@@ -19,7 +19,6 @@ from jaxau import evaluate, files, metrics, train
 from jaxau.config import Config
 from jaxau.metrics import Score
 
-_SELECTIONS = ("at_half", "honest")
 _SAME = ("corpus", "protocol", "frames", "manifest_hash", "aus", "selection", "trained_on", "synthetic")
 
 
@@ -77,6 +76,8 @@ def merge(workdirs: Sequence[Path], corpus: str, folder: Path) -> Path:
     common = {key: scores[0][key] for key in _SAME} | {"subjects": _subjects(scores)}
     stages = list(scores[0]["stages"])
     predictions = {stage: _pool(evaluations, stage) for stage in stages}
+    last = stages[-1]
+    of_last = [one["stages"][last] for one in scores]
     merged = {
         "folds": scores,
         "mean_of_folds": {
@@ -95,6 +96,12 @@ def merge(workdirs: Sequence[Path], corpus: str, folder: Path) -> Path:
                 for stage in stages
             },
             "baselines": _pooled_baselines(evaluations, scores),
+            **evaluate.describe_stage(
+                predictions[last],
+                _thresholds(predictions[last], of_last, evaluate.rules(of_last[0])[-1]),
+                common["aus"],
+                _attributes(scores),
+            ),
         },
     }
     files.write_json(folder / "scores.json", merged)
@@ -140,7 +147,7 @@ def _mean_of_means(means: Sequence[Score]) -> Score:
 
 
 def _mean_stage(stages: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    means = {selection: mean_score([stage[selection] for stage in stages]) for selection in _SELECTIONS}
+    means = {rule: mean_score([stage[rule] for stage in stages]) for rule in evaluate.rules(stages[0])}
     return {"epoch": [stage["epoch"] for stage in stages], **means}
 
 
@@ -155,10 +162,24 @@ def _pooled_stage(
     pooled: evaluate.Predictions, stages: Sequence[dict[str, Any]], aus: Sequence[int]
 ) -> dict[str, Any]:
     numbers: dict[str, Any] = {"epoch": [stage["epoch"] for stage in stages]}
-    for selection in _SELECTIONS:
-        of_fold = np.array([[row["threshold"] for row in stage[selection]["per_au"]] for stage in stages])
-        numbers[selection] = _score(pooled, of_fold[pooled["fold"]], aus)
+    for rule in evaluate.rules(stages[0]):
+        numbers[rule] = _score(pooled, _thresholds(pooled, stages, rule), aus)
     return numbers
+
+
+def _thresholds(pooled: evaluate.Predictions, stages: Sequence[dict[str, Any]], rule: str) -> np.ndarray:
+    """(n, k): of each frame those of the fold that it was tested in."""
+    of_fold = np.array([[row["threshold"] for row in stage[rule]["per_au"]] for stage in stages])
+    return of_fold[pooled["fold"]]
+
+
+def _attributes(scores: Sequence[dict[str, Any]]) -> evaluate.Attributes:
+    merged: evaluate.Attributes = {}
+    for one in scores:
+        for attribute, values in one["attributes"].items():
+            for value, subjects in values.items():
+                merged.setdefault(attribute, {}).setdefault(value, []).extend(subjects)
+    return {attribute: dict(sorted(values.items())) for attribute, values in sorted(merged.items())}
 
 
 def _pooled_baselines(evaluations: Sequence[Path], scores: Sequence[dict[str, Any]]) -> dict[str, Any]:

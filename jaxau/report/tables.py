@@ -16,8 +16,14 @@ Scores = dict[str, Any]
 
 UNDEFINED = "–"
 BASELINES = {"always_on": "always on", "pixels_logistic_regression": "pixels + logistic regression"}
-SELECTIONS = {"at_half": "threshold .5", "honest": "honest thresholds"}
-"""Honest: chosen with the epoch on inner subjects of the training set, before the test is read."""
+SELECTIONS = {
+    "at_half": "threshold .5",
+    "honest": "honest thresholds",
+    "optimistic": "optimistic thresholds",
+    "model": "the model's thresholds",
+}
+"""Honest: chosen with the epoch on inner subjects of the training set, before the test is read. Optimistic:
+chosen with the epoch on the test subjects. The model's: on another corpus than the one it was trained on."""
 
 
 class System(NamedTuple):
@@ -31,14 +37,29 @@ class System(NamedTuple):
 def systems(scores: Scores) -> list[System]:
     """All sets of scores in reading order: each stage with each rule for thresholds, then baselines."""
     listed = [
-        System(stage, SELECTIONS[selection], numbers[selection])
+        System(stage, _selection(scores, rule), numbers[rule])
         for stage, numbers in scores["stages"].items()
-        for selection in SELECTIONS
+        for rule in rules(numbers)
     ]
     return listed + [
         System(BASELINES.get(name, name), SELECTIONS["at_half"], score)
         for name, score in scores["baselines"].items()
     ]
+
+
+def rules(stage: dict[str, Any]) -> list[str]:
+    """The keys of `SELECTIONS` that a stage has scores for; the last is what the run stands for."""
+    return [rule for rule in SELECTIONS if rule in stage]
+
+
+def _selection(scores: Scores, rule: str) -> str:
+    """No score of an optimistic run goes without the word: the test subjects chose the epoch, too."""
+    name = SELECTIONS[rule]
+    return f"optimistic epoch, {name}" if _optimistic(scores) and rule == "at_half" else name
+
+
+def _optimistic(scores: Scores) -> bool:
+    return bool(scores["selection"] == "optimistic")
 
 
 def number(value: float | None) -> str:
@@ -61,24 +82,29 @@ def au_name(au: int) -> str:
 def provenance(scores: Scores) -> str:
     """One line of what the scores stand on."""
     synthetic = "synthetic | " if scores["synthetic"] else ""
+    trained = f" | trained on {scores['trained_on_corpus']}" if "trained_on_corpus" in scores else ""
     return (
-        f"{synthetic}corpus {scores['corpus']} | protocol {scores['protocol']}, {_fold(scores['fold'])}, "
-        f"frames {scores['frames']} | {len(scores['subjects']['test'])} test subjects | "
-        f"selection {scores['selection']} | manifest {scores['manifest_hash'][:12]}"
+        f"{synthetic}corpus {scores['corpus']}{trained} | protocol {scores['protocol']}, "
+        f"{fold_name(scores['fold'])}, frames {scores['frames']} | "
+        f"{len(scores['subjects']['test'])} test subjects | selection {scores['selection']} | "
+        f"manifest {scores['manifest_hash'][:12]}"
     )
 
 
 def stage_table(scores: Scores, stage: str) -> pd.DataFrame:
-    """One stage as text: a row per AU and per mean, F1 at .5 and at honest thresholds side by side."""
-    half, honest = scores["stages"][stage]["at_half"], scores["stages"][stage]["honest"]
+    """One stage as text: a row per AU and per mean, F1 at .5 and at the thresholds that were chosen."""
+    half = scores["stages"][stage]["at_half"]
+    rule = rules(scores["stages"][stage])[-1]
+    chosen = scores["stages"][stage][rule] if rule != "at_half" else None
+    name = f"{'model thresholds' if rule == 'model' else rule} F1 [95 %]"
     baselines = scores["baselines"]
     rates = {"AUC": "auc", "accuracy": "accuracy", "base rate": "base_rate"}
     rows = []
     for index, row in enumerate(half["per_au"]):
-        chosen = honest["per_au"][index]
+        of_au = chosen["per_au"][index] if chosen else {}
         rows.append(
             {"AU": au_name(row["au"]), "F1 at .5 [95 %]": interval(row)}
-            | {"honest F1 [95 %]": interval(chosen), "threshold": number(chosen["threshold"])}
+            | ({name: interval(of_au), "threshold": number(of_au["threshold"])} if of_au else {})
             | {BASELINES.get(n, n): number(s["per_au"][index]["f1"]) for n, s in baselines.items()}
             | {name: number(row[key]) for name, key in rates.items()}
         )
@@ -86,7 +112,7 @@ def stage_table(scores: Scores, stage: str) -> pd.DataFrame:
         if key in half:
             rows.append(
                 {"AU": mean_name(key, half[key]), "F1 at .5 [95 %]": interval(half[key])}
-                | {"honest F1 [95 %]": interval(honest[key]), "threshold": ""}
+                | ({name: interval(chosen[key]), "threshold": ""} if chosen else {})
                 | {BASELINES.get(n, n): number(s[key]["f1"]) for n, s in baselines.items()}
                 | {"AUC": number(half[key]["auc"]), "accuracy": number(half[key]["accuracy"])}
                 | {"base rate": ""}
@@ -104,8 +130,17 @@ def mean_name(key: str, mean: dict[str, Any]) -> str:
 
 
 def notes(scores: Scores) -> list[str]:
-    """What a reader must know before believing a table: undefined AUs, too narrow intervals."""
+    """What a reader must know before believing a table: who chose, undefined AUs, too narrow intervals."""
     found = []
+    if _optimistic(scores):
+        found.append(
+            "optimistic: the test subjects were read to choose the epoch and the thresholds; the network's "
+            "scores are what the field prints, not what to expect of new subjects"
+        )
+    for key, reason in (("not_coded", "the corpus does not code"), ("not_predicted", "the model lacks")):
+        if scores.get(key):
+            listed = ", ".join(facs.column(au) for au in scores[key])
+            found.append(f"{listed}: {reason} it, so it is in no score and no mean")
     for _, _, score in systems(scores):
         found.append(score["interval_note"])
         rows = score["per_au"]
@@ -131,10 +166,10 @@ def print_summary(scores: Scores) -> str:
     """The scores for a terminal: provenance, one compact table per stage, the mean of each baseline."""
     lines = [provenance(scores)]
     for stage, numbers in scores["stages"].items():
-        table = stage_table(scores, stage).drop(columns=["base rate", "threshold", "accuracy"])
-        table = table.drop(columns=[c for c in table if c == BASELINES["pixels_logistic_regression"]])
+        left_out = ("base rate", "threshold", "accuracy", BASELINES["pixels_logistic_regression"])
+        table = stage_table(scores, stage).drop(columns=list(left_out), errors="ignore")
         widths = {c: max(len(c), *map(len, table[c])) for c in table}
-        lines += ["", f"stage {stage}, {_epoch(numbers)}{_synthetic(scores)}"]
+        lines += ["", f"stage {stage}, {_epoch(numbers)}{_words(scores)}"]
         lines.append(_aligned(dict(zip(widths, widths, strict=True)), widths))
         lines += [_aligned(row, widths) for row in table.to_dict("records")]
     lines += ["", f"baselines, mean F1 [95 %]{_synthetic(scores)}"]
@@ -146,10 +181,10 @@ def print_summary(scores: Scores) -> str:
 
 def markdown(scores: Scores) -> str:
     """All stages as Markdown tables under one line of provenance."""
-    lines = [f"# Scores{_synthetic(scores)}", "", provenance(scores), "", str(scores["trained_on"])]
+    lines = [f"# Scores{_words(scores)}", "", provenance(scores), "", str(scores["trained_on"])]
     for stage, numbers in scores["stages"].items():
         table = stage_table(scores, stage)
-        lines += ["", f"## Stage {stage}, {_epoch(numbers)}{_synthetic(scores)}", ""]
+        lines += ["", f"## Stage {stage}, {_epoch(numbers)}{_words(scores)}", ""]
         lines += markdown_table(table)
     return "\n".join(lines + [f"\n{note}" for note in notes(scores)]) + "\n"
 
@@ -202,12 +237,12 @@ def fold_table(crossval: Scores, stage: str, selection: str) -> pd.DataFrame:
     Args:
       crossval: what ``jaxau.crossval.merge`` wrote.
       stage: of the network.
-      selection: a key of `SELECTIONS`.
+      selection: a key of `SELECTIONS` that the stage has.
     """
     rows = []
     for scores in _parts(crossval):
         score = scores["stages"][stage][selection]
-        row = {"fold": _fold(scores["fold"])}
+        row = {"fold": fold_name(scores["fold"])}
         row |= {facs.column(one["au"]): number(one["f1"]) for one in score["per_au"]}
         rows.append(row | {"mean F1 [95 %]": interval(score["mean"])})
     return pd.DataFrame(rows)
@@ -230,7 +265,7 @@ def print_crossval_summary(crossval: Scores) -> str:
 def write_crossval_tables(crossval: Scores, folder: Path) -> list[Path]:
     """Write ``scores.md``, ``scores.csv`` and ``scores.tex`` of a cross-validation; returns their paths."""
     summaries = crossval["mean_of_folds"], crossval["pooled"]
-    lines = [f"# Scores of {len(crossval['folds'])} folds{_synthetic(crossval['pooled'])}", ""]
+    lines = [f"# Scores of {len(crossval['folds'])} folds{_words(crossval['pooled'])}", ""]
     for title, table in _fold_tables(crossval):
         lines += [f"## {title}", "", *markdown_table(table), ""]
     contents = (
@@ -245,11 +280,11 @@ def _fold_tables(crossval: Scores) -> list[tuple[str, pd.DataFrame]]:
     """Title and table for each stage and rule for thresholds."""
     return [
         (
-            f"F1 of stage {stage}, {name}{_synthetic(crossval['pooled'])}",
-            fold_table(crossval, stage, selection),
+            f"F1 of stage {stage}, {_selection(crossval['pooled'], rule)}{_words(crossval['pooled'])}",
+            fold_table(crossval, stage, rule),
         )
-        for stage in crossval["pooled"]["stages"]
-        for selection, name in SELECTIONS.items()
+        for stage, numbers in crossval["pooled"]["stages"].items()
+        for rule in rules(numbers)
     ]
 
 
@@ -257,7 +292,7 @@ def _parts(crossval: Scores) -> list[Scores]:
     return [*crossval["folds"], crossval["mean_of_folds"], crossval["pooled"]]
 
 
-def _fold(fold: int | str) -> str:
+def fold_name(fold: int | str) -> str:
     """``fold 2``; several folds have a description already."""
     return f"fold {fold}" if isinstance(fold, int) else fold
 
@@ -270,6 +305,11 @@ def _epoch(numbers: dict[str, Any]) -> str:
 
 def _synthetic(scores: Scores) -> str:
     return " (synthetic)" if scores["synthetic"] else ""
+
+
+def _words(scores: Scores) -> str:
+    """What each heading says of the network's numbers."""
+    return _synthetic(scores) + (" (optimistic)" if _optimistic(scores) else "")
 
 
 def _aligned(row: dict[str, str], widths: dict[str, int]) -> str:
