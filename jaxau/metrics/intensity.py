@@ -69,7 +69,7 @@ def intensity_score(
     wrong = int((~(np.isfinite(predicted) & np.isfinite(truth)) & mask).sum())
     if wrong:
         raise ValueError(f"{wrong} intensities are NaN or infinite; mask what is not coded or not predicted")
-    per_au = []
+    per_au: list[dict[str, Any]] = []
     for column, au in enumerate(aus):
         coded = mask[:, column]
         numbers = _agreement(predicted[coded, column], truth[coded, column])
