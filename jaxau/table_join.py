@@ -190,9 +190,8 @@ def _one_face(predictions: AuTable, p: pd.DataFrame, on: str) -> tuple[pd.DataFr
         {"success": p.get("success", 1), "confidence": p.get("confidence", 0)}, index=p.index
     )
     order = order.fillna(-np.inf).sort_values(["success", "confidence"], ascending=False, kind="stable")
-    p = p.loc[order.index]
     several = int(p[repeated].groupby(["video", on]).ngroups)
-    return p.drop_duplicates(["video", on]), several
+    return p.loc[order.index].drop_duplicates(["video", on]), several
 
 
 def _by_frame(t: pd.DataFrame, p: pd.DataFrame) -> NDArray[np.int64]:
