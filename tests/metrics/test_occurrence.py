@@ -297,30 +297,3 @@ def test_best_thresholds_keep_a_half_where_there_is_too_little_or_no_difference(
     assert kept.tolist() == [True, True, True, False]
     np.testing.assert_allclose(value, 0.5)
     assert not metrics.best_thresholds(probability, truth, mask, minimum_frames=29).kept[0]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("subjects", "low", "high"), [(9, 0.8, 0.93), (41, 0.89, 0.98)])
-def test_the_interval_covers_the_truth_at_its_rate(subjects, low, high):
-    def corpus(number, rng):
-        rate = rng.beta(2, 4, number)[:, None]
-        shift = rng.normal(scale=0.8, size=number)[:, None]
-        truth = rng.random((number, 50)) < rate
-        logit = 3 * truth - 1.5 + shift + rng.normal(size=truth.shape)
-        probability = 1 / (1 + np.exp(-logit))
-        return probability.reshape(-1, 1), truth.reshape(-1, 1), np.repeat(np.arange(number), 50)
-
-    def scored(number, rng, draws):
-        probability, truth, subject = corpus(number, rng)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            whole = np.ones_like(truth)
-            return metrics.score(probability, truth, whole, 0.5, subject, [12], draws)["mean"]
-
-    rng = np.random.default_rng(0)
-    expected = scored(50_000, rng, 0)["f1"]
-    covered = []
-    for _ in range(400):
-        mean = scored(subjects, rng, 500)
-        covered.append(mean["f1_low"] <= expected <= mean["f1_high"])
-    assert low < np.mean(covered) < high
