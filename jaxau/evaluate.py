@@ -1,6 +1,7 @@
 """Predictions of a network over a part of a corpus, and their scores."""
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from jaxau import baselines, checkpoint, files, metrics, sharding
+from jaxau import baselines, checkpoint, feature_cache, files, metrics, sharding
 from jaxau import config as config_lib
 from jaxau.config import Config
 
@@ -29,11 +30,11 @@ Attributes = dict[str, dict[str, list[int]]]
 
 
 def make_eval_step(network: nn.Module) -> Any:
-    """Jit-compiled ``(variables, image uint8) -> probability (b, [t], k)``."""
+    """Jit-compiled ``(variables, image uint8 or features) -> probability (b, [t], k)``."""
 
     @jax.jit
-    def step(variables: Mapping[str, Any], image: jax.Array) -> jax.Array:
-        outputs: Any = network.apply(variables, image, train=False)
+    def step(variables: Mapping[str, Any], x: jax.Array) -> jax.Array:
+        outputs: Any = network.apply(variables, x, train=False)
         return jax.nn.sigmoid(outputs["logits"])
 
     return step
@@ -52,8 +53,9 @@ def predict(
     """
     parts: list[Predictions] = []
     for batch in batches:
-        image = sharding.shard_batch({"image": batch["image"]}, mesh)["image"]
-        probability = eval_step(variables, image)
+        given = "features" if "features" in batch else "image"
+        x = sharding.shard_batch({given: batch[given]}, mesh)[given]
+        probability = eval_step(variables, x)
         fields = {
             name: batch[name] for name in ("au", "au_mask", "subject", "video", "frame", "record", "mask")
         }
@@ -196,12 +198,13 @@ def _score_stages(
     stages = scores.setdefault("stages", {})
     columns = [config.data.aus.index(au) for au in aus]
     mesh = sharding.make_mesh(config.mesh.fsdp)
-    finished = [s for s in config.stages if (workdir / s / "model" / "model.json").is_file()]
+    trained = [s for s in config.stages if not config.stages[s].cache]
+    finished = [s for s in trained if (workdir / s / "model" / "model.json").is_file()]
     for stage in finished:
         model = checkpoint.load_model(workdir / stage)
         if stages.get(stage, {}).get("hash") == model.info["hash"]:
             continue
-        batches = data.evaluate(stage, "test", config.stages[stage].batch_size)
+        batches = _test_batches(workdir, config, stage, data, folder, mesh)
         variables = jax.device_put(model.variables, NamedSharding(mesh, PartitionSpec()))
         found = predict(make_eval_step(model.network), variables, tqdm(batches, f"test {stage}"), mesh)
         found["probability"] = found["probability"][:, columns]
@@ -217,12 +220,27 @@ def _score_stages(
     if "baselines" not in scores:
         scores["baselines"] = baselines(folder)
     files.write_json(folder / "scores.json", scores)
-    if unfinished := [stage for stage in config.stages if stage not in finished]:
+    if unfinished := [stage for stage in trained if stage not in finished]:
         raise ValueError(
             f"stages {unfinished} of {workdir} are not finished and have no scores (the others have, in "
             f"{folder}); go on with launch.train"
         )
     return folder
+
+
+def _test_batches(
+    workdir: Path, config: Config, name: str, data: Any, folder: Path, mesh: jax.sharding.Mesh
+) -> Iterable[Mapping[str, np.ndarray]]:
+    """Batches of the test subjects as the stage's network wants them; features are cached first."""
+    stage = config.stages[name]
+    batches = data.evaluate(name, "test", stage.batch_size)
+    if stage.view != "features":
+        return batches
+    own = data.manifest["hash"] == files.read_json(workdir / "data.json")["manifest_hash"]
+    cache = (workdir if own else folder) / stage.start_from
+    source = checkpoint.load_model(workdir / config.parameters_from(name))
+    feature_cache.fill(cache, stage.start_from, config.stages[stage.start_from], ["test"], data, source, mesh)
+    return feature_cache.attach(cache, batches)
 
 
 def rules(stage: Mapping[str, Any]) -> list[str]:
@@ -242,19 +260,32 @@ def describe_stage(
       attributes: of the subjects.
 
     Returns:
-      ``groups``: attribute -> value -> ``metrics.score`` over the subjects who have it.
+      ``groups``: attribute -> value -> ``metrics.score`` over the subjects who have it; ``events``:
+      ``metrics.event_score``; ``relations``: ``adjacency``, how far the correlations of predicted
+      occurrence are from those of the true one (``metrics.l2_distance``), and ``dependency``
+      (``metrics.dependency_f1``).
     """
     probability, truth, mask, subject = (found[key] for key in ("probability", "truth", "mask", "subject"))
     thresholds = np.broadcast_to(threshold, probability.shape)
+    present = probability >= thresholds
     groups: dict[str, dict[str, Any]] = {}
-    for attribute, values in attributes.items():
-        groups[attribute] = {}
-        for value, subjects in values.items():
-            rows = np.isin(subject, subjects)
-            groups[attribute][value] = metrics.score(
-                probability[rows], truth[rows], mask[rows], thresholds[rows], subject[rows], aus
-            )
-    return {"groups": groups}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of few subjects; each group's score says so itself
+        for attribute, values in attributes.items():
+            groups[attribute] = {}
+            for value, subjects in values.items():
+                rows = np.isin(subject, subjects)
+                groups[attribute][value] = metrics.score(
+                    probability[rows], truth[rows], mask[rows], thresholds[rows], subject[rows], aus
+                )
+    return {
+        "groups": groups,
+        "events": metrics.event_score(present, truth, mask, subject, found["video"], found["frame"], aus),
+        "relations": {
+            "adjacency": metrics.l2_distance(present, truth, mask),
+            "dependency": metrics.dependency_f1(present, truth, mask),
+        },
+    }
 
 
 def _attributes(data: Any) -> Attributes:

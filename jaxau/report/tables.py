@@ -120,6 +120,42 @@ def stage_table(scores: Scores, stage: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def group_table(scores: Scores) -> pd.DataFrame:
+    """The last stage as text, by attribute of the subjects: a row per group; empty without attributes."""
+    return pd.DataFrame(
+        {
+            "group": f"{attribute}: {value}",
+            "subjects": str(score["subjects"]),
+            "AUs": str(score["mean"]["aus"]),
+        }
+        | {"mean F1 [95 %]": interval(score["mean"]), "AUC": number(score["mean"]["auc"])}
+        | {"warning": "few subjects" if score["interval_note"] else ""}
+        for attribute, values in scores.get("groups", {}).items()
+        for value, score in values.items()
+    )
+
+
+def _of_last_stage(scores: Scores) -> str:
+    """``stage clips, honest thresholds (synthetic)``: what groups, events and relations are of."""
+    stage, numbers = list(scores["stages"].items())[-1]
+    return f"stage {stage}, {_selection(scores, rules(numbers)[-1])}{_words(scores)}"
+
+
+def _events_and_relations(scores: Scores) -> list[str]:
+    if "events" not in scores:
+        return []
+    events, relations = scores["events"], scores["relations"]
+    adjacency, dependency = relations["adjacency"], relations["dependency"]
+    return [
+        f"Events, {_of_last_stage(scores)}: mean F1 {number(events['mean']['f1'])} over "
+        f"{events['mean']['aus']} AUs; a segment from onset to offset is found by one whose frames, shared "
+        f"over covered by either, are {events['overlap']:.0%} or more.",
+        f"Relations, {_of_last_stage(scores)}: L2 distance of adjacency {number(adjacency['l2_distance'])} "
+        f"over {adjacency['pairs']} pairs of AUs; dependency F1 {number(dependency['dependency_f1'])} over "
+        f"{dependency['pairs']} ordered pairs.",
+    ]
+
+
 MEANS = {"mean": "mean", "bp4d_mean": "mean of BP4D's"}
 
 
@@ -172,6 +208,7 @@ def print_summary(scores: Scores) -> str:
         lines += ["", f"stage {stage}, {_epoch(numbers)}{_words(scores)}"]
         lines.append(_aligned(dict(zip(widths, widths, strict=True)), widths))
         lines += [_aligned(row, widths) for row in table.to_dict("records")]
+    lines += ["", *_events_and_relations(scores)]
     lines += ["", f"baselines, mean F1 [95 %]{_synthetic(scores)}"]
     for name, score in scores["baselines"].items():
         mean = score["mean"]
@@ -186,6 +223,13 @@ def markdown(scores: Scores) -> str:
         table = stage_table(scores, stage)
         lines += ["", f"## Stage {stage}, {_epoch(numbers)}{_words(scores)}", ""]
         lines += markdown_table(table)
+    lines += [f"\n{line}" for line in _events_and_relations(scores)]
+    groups = group_table(scores)
+    if len(groups):
+        lines += ["", f"## Groups, {_of_last_stage(scores)}", "", *markdown_table(groups)]
+        lines += ["", "Groups differ in more than their name; read a difference beside its intervals."]
+    if len(groups) and groups["warning"].any():
+        lines += ["Few subjects: intervals may be too narrow, and one subject has none."]
     return "\n".join(lines + [f"\n{note}" for note in notes(scores)]) + "\n"
 
 
@@ -199,13 +243,18 @@ def latex(scores: Scores) -> str:
 
 
 def long_table(scores: Scores) -> pd.DataFrame:
-    """One row for each system, rule for thresholds and AU (or mean), numbers unrounded."""
+    """One row for each system, rule for thresholds, group ("" = all) and AU (or mean), numbers unrounded."""
     about = {
         key: scores[key] for key in ("corpus", "synthetic", "protocol", "fold", "frames", "manifest_hash")
     }
+    listed = [(*system, "") for system in systems(scores)]
+    for attribute, values in scores.get("groups", {}).items():
+        stage, numbers = list(scores["stages"].items())[-1]
+        selection = _selection(scores, rules(numbers)[-1])
+        listed += [(stage, selection, score, f"{attribute}: {value}") for value, score in values.items()]
     rows = []
-    for system, selection, score in systems(scores):
-        key = {"system": system, "selection": selection}
+    for system, selection, score, group in listed:
+        key, about = {"system": system, "selection": selection}, about | {"group": group}
         rows += [key | row | {"au": facs.column(row["au"])} | about for row in score["per_au"]]
         for name in MEANS:
             if name in score:
