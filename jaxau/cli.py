@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "predict":
             return _predict(options, arguments)
-        return {"info": _info, "score": _score}[options.command](options)
+        return {"info": _info, "score": _score, "compare": _compare}[options.command](options)
     except ValueError as error:
         print(f"jaxau {options.command}: {error}", file=sys.stderr)
         return 1
@@ -82,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         help="also write NAME.overlay.mp4 or .jpg with boxes, landmarks and AU bars; this stores the faces",
     )
     _add_score(commands)
+    _add_compare(commands)
     return parser
 
 
@@ -138,6 +139,19 @@ def _add_score(commands: Any) -> None:
     _add_output(score, "score")
 
 
+def _add_compare(commands: Any) -> None:
+    compare = commands.add_parser(
+        "compare",
+        help="compare two scored runs on the frames that both tested",
+        description="Prints the F1 of both per AU and the difference with 95 %% intervals over subjects, "
+        "each run at its own thresholds and both at .5, and says whether a difference is shown.",
+    )
+    compare.add_argument("runs", nargs=2, type=Path, metavar="RUN", help="folders of two runs: A and B")
+    compare.add_argument("--corpus", metavar="C", help="scored on it; needed if a run is scored on several")
+    compare.add_argument("--stage", metavar="S", help="of both (default: the last of each)")
+    _add_output(compare, "comparison")
+
+
 def _add_output(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument(
         "--bootstrap", type=int, default=1000, metavar="N", help="draws for the intervals (default 1000)"
@@ -185,6 +199,16 @@ def _score(options: argparse.Namespace) -> int:
     )
     contents = text.score_markdown(report), text.score_csv(report)
     return _tell(options, "score", report, text.print_score(report), contents)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from jaxau import compare
+    from jaxau.report import comparison as text
+
+    run_a, run_b = options.runs
+    result = compare.compare(run_a, run_b, options.corpus, options.stage, options.bootstrap)
+    contents = text.markdown(result), text.long_csv(result)
+    return _tell(options, "comparison", result, text.print_comparison(result), contents)
 
 
 def _tell(
