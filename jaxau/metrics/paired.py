@@ -30,9 +30,9 @@ def paired_difference(
     `score`. An AU without positives has no difference and is not in the mean.
 
     The t-test pairs, over subjects, the mean F1 of each subject (over the AUs of which it has a positive).
-    AUNet's Table XII pairs single predictions instead: its t of -26.78 with p = 6.33e-158 needs about 1e6
-    degrees of freedom, which only frames x AUs give. Neighbouring frames are not independent, so such a p
-    says little; it is not offered.
+    AUNet's Table XII pairs single predictions: its t of -26.78 with p = 6.33e-158 fits the 1.76 million of
+    12 AUs on BP4D's 146,847 frames (5.9e-158) and not the frames themselves (1.3e-157). Frames of a subject
+    are not independent, so such a p says little, and no other unit than subjects is offered.
 
     Args:
       probability_a, probability_b: (n, k) in [0, 1], of the same frames in the same order.
