@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from jaxau.metrics import events
 
@@ -50,7 +51,7 @@ def test_counts_by_hand(present, truth, expected):
 def test_an_event_matches_once_even_at_exactly_half():
     assert counts(score("1101", "1111")) == (1, 2, 1)
     halves, whole = np.array([[0, 1], [2, 3]]), np.array([[0, 3]])
-    assert events.matches(halves, whole) == events.matches(whole, halves) == 1
+    assert len(events.matches(halves, whole)) == len(events.matches(whole, halves)) == 1
 
 
 def test_gaps_in_coding_frames_and_videos_end_events():
@@ -118,9 +119,10 @@ def test_mean_over_aus_with_events_and_the_others_named():
     present = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 0]])
     ids = np.zeros(3, int)
     found = events.event_score(present, truth, np.ones((3, 3)), ids, ids, np.arange(3), [1, 2, 4])
-    assert found["mean"] == {"f1": 0.5, "aus": 2, "undefined": [2]}
+    mean = {"f1": 0.5, "f1_low": None, "f1_high": None, "aus": 2, "undefined": [2]}
+    assert found["mean"] == mean
     none = events.event_score(present, truth, np.zeros((3, 3)), ids, ids, np.arange(3), [1, 2, 4])
-    assert none["mean"] == {"f1": None, "aus": 0, "undefined": [1, 2, 4]}
+    assert none["mean"] == mean | {"f1": None, "aus": 0, "undefined": [1, 2, 4]}
 
 
 def test_errors():
@@ -131,3 +133,28 @@ def test_errors():
     with pytest.raises(ValueError, match="3 frames, 2 AUs"):
         ones = np.ones((3, 1))
         events.event_score(ones, ones, ones, np.zeros(3), np.zeros(3), np.arange(3), [1, 2])
+
+
+def test_intervals_are_those_of_drawn_subjects():
+    """Draws by hand: each drawn subject's events are counted as often as it is drawn."""
+    rng = np.random.default_rng(2)
+    subjects, frames, aus = 12, 60, [1, 12]
+    truth = np.repeat(rng.integers(0, 2, (subjects * frames // 5, 2)), 5, axis=0)
+    present = np.where(rng.random(truth.shape) < 0.1, 1 - truth, truth)
+    subject, frame = np.repeat(np.arange(subjects), frames), np.tile(np.arange(frames), subjects)
+    arrays = present, truth, np.ones_like(truth), subject, subject * 0, frame, aus
+    found = events.event_score(*arrays, bootstrap=300)
+    alone = []
+    for one in range(subjects):
+        rows = subject == one
+        part = [values[rows] for values in arrays[:-1]]
+        alone.append([counts(row) for row in events.event_score(*part, aus)["per_au"]])
+    drawn = np.random.default_rng(0).multinomial(subjects, np.full(subjects, 1 / subjects), size=300)
+    means = []
+    for weights in drawn:
+        total = np.einsum("s,skc->kc", weights, np.array(alone))  # matched, predicted, true
+        means.append(np.mean(2 * total[:, 0] / (total[:, 1] + total[:, 2])))
+    half = t.ppf(0.975, subjects - 1) * np.std(means, ddof=1) * np.sqrt(subjects / (subjects - 1))
+    mean = found["mean"]
+    assert mean["f1_high"] - mean["f1"] == pytest.approx(half) == mean["f1"] - mean["f1_low"]
+    assert found["per_au"][0]["f1_low"] < found["per_au"][0]["f1"] < found["per_au"][0]["f1_high"]

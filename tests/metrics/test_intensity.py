@@ -3,11 +3,15 @@
 import numpy as np
 import pytest
 from scipy.stats import pearsonr
+from scipy.stats import t as student
 
 from jaxau.metrics import intensity
 
 # Shrout and Fleiss (1979), Table 2: six targets rated by four judges; ICC(3,1) = .71 (Table 4).
 JUDGES = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
+
+
+SUBJECT = np.repeat(np.arange(10), 30)
 
 
 def icc_in_loops(ratings):
@@ -48,7 +52,7 @@ def simulated(k=3, n=300):
 
 def test_each_number_on_masked_frames():
     predicted, truth, mask = simulated()
-    found = intensity.intensity_score(predicted, truth, mask, [1, 12, 25])
+    found = intensity.intensity_score(predicted, truth, mask, SUBJECT, [1, 12, 25])
     for column, row in enumerate(found["per_au"]):
         coded = mask[:, column]
         p, t = predicted[coded, column], truth[coded, column]
@@ -66,7 +70,7 @@ def test_what_is_undefined_is_none():
     truth = np.array([[0, 1, 0, 2], [0, 2, 3, 2]], float)
     predicted = np.array([[1, 1, 1, 0], [2, 1, 4, 0]], float)
     mask = np.array([[1, 1, 1, 0], [1, 1, 1, 0]], bool)
-    found = intensity.intensity_score(predicted, truth, mask, [1, 2, 4, 12])
+    found = intensity.intensity_score(predicted, truth, mask, [0, 0], [1, 2, 4, 12])
     constant_truth, constant_prediction, shifted, uncoded = found["per_au"]
     assert (constant_truth["icc"], constant_truth["pcc"], constant_truth["mae"]) == (None, None, 1.5)
     assert constant_prediction["pcc"] is None and constant_prediction["icc"] == pytest.approx(0)
@@ -80,6 +84,29 @@ def test_what_is_undefined_is_none():
 def test_errors():
     predicted, truth, mask = simulated()
     with pytest.raises(ValueError, match="intensities are NaN or infinite; mask"):
-        intensity.intensity_score(predicted, truth, np.ones_like(mask), [1, 12, 25])
+        intensity.intensity_score(predicted, truth, np.ones_like(mask), SUBJECT, [1, 12, 25])
     with pytest.raises(ValueError, match=r"must be \(frames, 2 AUs\)"):
-        intensity.intensity_score(predicted, truth, mask, [1, 12])
+        intensity.intensity_score(predicted, truth, mask, SUBJECT, [1, 12])
+
+
+def test_intervals_are_those_of_drawn_subjects():
+    """Draws by hand: the frames of a subject come as often as it is drawn."""
+    predicted, truth, mask = simulated()
+    mask[SUBJECT == 3, 0] = False
+    found = intensity.intensity_score(predicted, truth, mask, SUBJECT, [1, 12, 25], bootstrap=200)["mean"]
+    draws = []
+    for weights in np.random.default_rng(0).multinomial(10, np.full(10, 0.1), size=200):
+        rows = np.concatenate(
+            [np.tile(np.flatnonzero(SUBJECT == s), w) for s, w in enumerate(weights)]
+        ).astype(int)
+        of_au = []
+        for column in range(3):
+            coded = rows[mask[rows, column]]
+            p, t = predicted[coded, column], truth[coded, column]
+            icc = icc_in_loops(np.stack([t, p], 1).tolist())
+            of_au.append((icc, np.corrcoef(p, t)[0, 1], np.abs(p - t).mean()))
+        draws.append(np.mean(of_au, axis=0))
+    half = student.ppf(0.975, 9) * np.std(draws, axis=0, ddof=1) * np.sqrt(10 / 9)
+    for name, expected in zip(("icc", "pcc", "mae"), half, strict=True):
+        assert found[f"{name}_high"] - found[name] == pytest.approx(expected, rel=1e-9), name
+        assert found[name] - found[f"{name}_low"] == pytest.approx(expected, rel=1e-9), name

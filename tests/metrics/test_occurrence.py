@@ -20,28 +20,46 @@ def frames(n=2000, subjects=20, aus=AUS, seed=0):
     return probability, truth.astype(int), rng.random(truth.shape) < 0.8, np.arange(n) % subjects
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(30))
 def test_equal_to_scikit_learn_on_random_masks(seed):
-    probability, truth, mask, subject = frames(seed=seed)
-    thresholds = np.array([0.5, 0.3, 0.6, 0.45])
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(20, 3000))  # small ones leave AUs without a class
+    probability, truth, mask, subject = frames(n, seed=seed)
+    if seed % 2:
+        probability = np.round(probability, 1 + seed % 3)  # ties, also at the thresholds
+    thresholds = np.round(rng.uniform(0.1, 0.9, 4), 1)
     result = metrics.score(probability, truth, mask, thresholds, subject, AUS, bootstrap=10)
+    defined = {name: [] for name in metrics.METRICS}
     for column, row in enumerate(result["per_au"]):
         coded = mask[:, column]
         expected, p = truth[coded, column], probability[coded, column]
         predicted = p >= thresholds[column]
-        for key, function, given in (
-            ("f1", sklearn.metrics.f1_score, predicted),
-            ("precision", sklearn.metrics.precision_score, predicted),
-            ("recall", sklearn.metrics.recall_score, predicted),
-            ("accuracy", sklearn.metrics.accuracy_score, predicted),
-            ("auc", sklearn.metrics.roc_auc_score, p),
+        positives, found, coded = expected.sum(), predicted.sum(), len(expected)
+        both = 0 < positives < coded
+        # Each frame weighs so much that both classes weigh the same: Jeni's balanced set.
+        balanced = np.where(expected, 1 / max(positives, 1), 1 / max(coded - positives, 1))
+        for key, function, given, options, has_value in (
+            ("f1", sklearn.metrics.f1_score, predicted, {}, positives > 0),
+            ("precision", sklearn.metrics.precision_score, predicted, {}, found > 0),
+            ("recall", sklearn.metrics.recall_score, predicted, {}, positives > 0),
+            ("accuracy", sklearn.metrics.accuracy_score, predicted, {}, coded > 0),
+            ("auc", sklearn.metrics.roc_auc_score, p, {}, both),
+            ("average_precision", sklearn.metrics.average_precision_score, p, {}, positives > 0),
+            ("mcc", sklearn.metrics.matthews_corrcoef, predicted, {}, both and 0 < found < coded),
+            ("skew_f1", sklearn.metrics.f1_score, predicted, {"sample_weight": balanced}, both),
         ):
-            assert row[key] == pytest.approx(function(expected, given), abs=1e-6), (row["au"], key)
-        assert (row["coded"], row["positives"]) == (coded.sum(), expected.sum())
+            if has_value:
+                assert row[key] == pytest.approx(function(expected, given, **options), abs=1e-6), key
+                defined[key].append(row[key])
+            else:
+                assert row[key] is None, key
+        assert (row["coded"], row["positives"]) == (coded, positives)
         assert row["base_rate"] == pytest.approx(expected.mean())
         assert row["threshold"] == thresholds[column]
-    assert result["mean"]["f1"] == pytest.approx(np.mean([r["f1"] for r in result["per_au"]]))
-    assert (result["mean"]["aus"], result["interval_note"]) == (4, None)
+    for key in metrics.METRICS[:-1]:  # tests/metrics/test_calibration.py has the last
+        assert result["mean"][key] == (pytest.approx(np.mean(defined[key])) if defined[key] else None)
+    for key, counted in metrics.AU_COUNTS.items():
+        assert result["mean"][key] == len(defined[counted])
     json.dumps(result, allow_nan=False)
 
 
@@ -148,6 +166,22 @@ def test_the_interval_of_the_mean_is_over_per_draw_means():
     assert result["mean"]["f1"] == pytest.approx(2 / 3)
 
 
+def test_every_mean_has_the_interval_of_its_per_draw_means():
+    probability, truth, mask, subject = frames(n=1500)
+    mean = metrics.score(probability, truth, mask, 0.5, subject, AUS, bootstrap=200, seed=3)["mean"]
+    draws = {name: [] for name in metrics.METRICS}
+    for weights in np.random.default_rng(3).multinomial(20, np.full(20, 0.05), size=200):
+        drawn = np.concatenate([np.tile(np.flatnonzero(subject == s), w) for s, w in enumerate(weights)])
+        arrays = (probability[drawn], truth[drawn], mask[drawn], 0.5, subject[drawn], AUS)
+        for name, value in metrics.score(*arrays, bootstrap=0)["mean"].items():
+            if name in draws:
+                draws[name].append(value)
+    for name, values in draws.items():
+        half = 2.093024 * (20 / 19) ** 0.5 * np.std(values, ddof=1)  # Student's t with 19 degrees of freedom
+        assert mean[f"{name}_low"] == pytest.approx(mean[name] - half, abs=1e-4), name
+        assert mean[f"{name}_high"] == pytest.approx(mean[name] + half, abs=1e-4), name
+
+
 def test_the_same_seed_draws_the_same_subjects():
     data = frames()
     first, again, other = (
@@ -161,7 +195,8 @@ def test_an_au_without_positives_has_no_f1_and_no_auc_and_is_named():
     truth[:, 1] = 0
     result = metrics.score(probability, truth, mask, 0.5, subject, AUS, bootstrap=20)
     row = result["per_au"][1]
-    assert [row[key] for key in ("f1", "f1_low", "f1_high", "recall", "auc")] == [None] * 5
+    undefined = ("f1", "f1_low", "f1_high", "recall", "auc", "average_precision", "mcc", "skew_f1")
+    assert [row[key] for key in undefined] == [None] * 8
     assert (row["precision"], row["base_rate"], row["positives"]) == (0, 0, 0)
     assert 0 < row["accuracy"] < 1
     assert (result["mean"]["aus"], result["mean"]["undefined"]) == (3, [2])
@@ -173,14 +208,19 @@ def test_an_au_that_is_always_positive_has_an_f1_but_no_auc():
     probability, truth, mask, subject = frames()
     truth[:, 3] = 1
     result = metrics.score(probability, truth, mask, 0.5, subject, AUS, bootstrap=20)
-    assert result["per_au"][3]["auc"] is None and result["per_au"][3]["f1"] > 0.5
-    assert (result["mean"]["aus"], result["mean"]["auc_aus"]) == (4, 3)
+    row, mean = result["per_au"][3], result["mean"]
+    assert row["auc"] is row["mcc"] is row["skew_f1"] is None and row["f1"] > 0.5
+    assert (row["base_rate"], row["average_precision"]) == (1, 1)
+    assert [mean[key] for key in ("aus", "auc_aus", "mcc_aus", "accuracy_aus")] == [4, 3, 3, 4]
 
 
 def test_nothing_predicted_present_gives_no_precision_but_an_f1_of_zero():
     probability, truth, mask, subject = frames()
-    row = metrics.score(probability * 0, truth, mask, 0.5, subject, AUS)["per_au"][0]
-    assert (row["precision"], row["recall"], row["f1"]) == (None, 0, 0)
+    result = metrics.score(probability * 0, truth, mask, 0.5, subject, AUS)
+    row, mean = result["per_au"][0], result["mean"]
+    assert (row["precision"], row["mcc"], row["recall"], row["f1"], row["skew_f1"]) == (None, None, 0, 0, 0)
+    assert [mean[key] for key in ("aus", "precision_aus", "mcc_aus", "auc_aus")] == [4, 0, 0, 4]
+    assert mean["precision"] is mean["precision_low"] is mean["mcc"] is mean["mcc_low"] is None
 
 
 def test_a_masked_au_is_undefined_and_a_fold_without_labels_too():
@@ -189,10 +229,11 @@ def test_a_masked_au_is_undefined_and_a_fold_without_labels_too():
     result = metrics.score(probability, truth, mask, 0.5, subject, AUS, bootstrap=20)
     row = result["per_au"][0]
     assert row["coded"] == row["positives"] == row["subjects"] == 0
-    assert all(row[k] is None for k in ("f1", "precision", "recall", "accuracy", "auc", "base_rate"))
+    assert all(row[key] is None for key in (*metrics.METRICS, "base_rate"))
     assert result["mean"]["undefined"] == [1]
     nothing = metrics.score(probability, truth, mask & False, 0.5, subject, AUS)["mean"]
-    assert (nothing["f1"], nothing["auc"], nothing["accuracy"], nothing["aus"]) == (None,) * 3 + (0,)
+    assert all(nothing[key] is nothing[f"{key}_low"] is None for key in metrics.METRICS)
+    assert all(nothing[key] == 0 for key in metrics.AU_COUNTS) and nothing["undefined"] == list(AUS)
 
 
 def test_one_subject_has_no_interval_and_says_so():
@@ -202,7 +243,7 @@ def test_one_subject_has_no_interval_and_says_so():
         result = metrics.score(probability, truth, mask, 0.5, np.zeros(len(truth)), AUS)
     assert result["interval_note"].startswith("no interval: 1 subject")
     assert all(row["f1_low"] is None and row["f1"] is not None for row in result["per_au"])
-    assert result["mean"]["f1_low"] is None
+    assert all(result["mean"][f"{key}_low"] is None for key in metrics.METRICS)
 
 
 def test_probabilities_that_are_none_are_refused_by_count_and_au():
