@@ -117,9 +117,9 @@ def score(
         "clusters": "subject" if "subject" in truth.rows else "video",
         "score": occurrence,
         "always_on": always_on,
-        "events": _events(scored, aus),
+        "events": _events(scored, aus, bootstrap),
         "relations": _relations(scored),
-        "intensity": _intensity(scored, aus),
+        "intensity": _intensity(scored, aus, bootstrap),
     }
     return report | {"notes": joined.notes + _notes(report)}
 
@@ -216,14 +216,15 @@ def _with_ranked(numbers: dict[str, Any], ranked: dict[str, Any]) -> dict[str, A
     return {key: value for key, value in (numbers | ranked).items() if key != "threshold"}
 
 
-def _events(frames: _Frames, aus: list[int]) -> dict[str, Any]:
+def _events(frames: _Frames, aus: list[int], bootstrap: int) -> dict[str, Any]:
     """Frames of a table of each so many-th frame are neighbours: the commonest distance is one step."""
     same = frames.video[1:] == frames.video[:-1]
     distances = np.diff(frames.frame)[same]
     step = int(np.bincount(distances).argmax()) if len(distances) else 1
     arrays = np.nan_to_num(frames.decision), np.nan_to_num(frames.truth), frames.mask
-    # The video names the recording: subjects may be one.
-    return metrics.event_score(*arrays, frames.cluster, frames.video, frames.frame, aus, step=step)
+    return metrics.event_score(
+        *arrays, frames.cluster, frames.video, frames.frame, aus, step=step, bootstrap=bootstrap
+    )
 
 
 def _relations(frames: _Frames) -> dict[str, Any]:
@@ -232,7 +233,7 @@ def _relations(frames: _Frames) -> dict[str, Any]:
     return metrics.l2_distance(*arrays) | {"dependency": metrics.dependency_f1(*arrays)}
 
 
-def _intensity(frames: _Frames, aus: list[int]) -> dict[str, Any] | None:
+def _intensity(frames: _Frames, aus: list[int], bootstrap: int) -> dict[str, Any] | None:
     mask = ~np.isnan(frames.true_intensity) & ~np.isnan(frames.intensity)
     with_both = [column for column in range(len(aus)) if mask[:, column].any()]
     if not with_both:
@@ -241,7 +242,9 @@ def _intensity(frames: _Frames, aus: list[int]) -> dict[str, Any] | None:
         frames.intensity[:, with_both],
         frames.true_intensity[:, with_both],
         mask[:, with_both],
+        frames.cluster,
         [aus[column] for column in with_both],
+        bootstrap,
     )
 
 

@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from jaxau import facs
+from jaxau.metrics import intervals
+from jaxau.metrics.counts import f1_from_counts
 
 EventScore = dict[str, Any]
 """What `event_score` returns, ready for JSON."""
@@ -42,8 +44,8 @@ def segments(
     return np.stack([onsets, offsets], axis=1)
 
 
-def matches(predicted: NDArray[np.int64], true: NDArray[np.int64], overlap: float = 0.5) -> int:
-    """How many segments find a partner, one to one, with an intersection over union of at least ``overlap``.
+def matches(predicted: NDArray[np.int64], true: NDArray[np.int64], overlap: float = 0.5) -> NDArray[np.int64]:
+    """The true segments that find a partner, one to one, with an intersection over union of ``overlap``.
 
     From .5 on, the number does not depend on who is paired first: above .5 a segment has one possible
     partner, and at exactly .5 two candidates are halves of the same segment and have no other.
@@ -52,9 +54,12 @@ def matches(predicted: NDArray[np.int64], true: NDArray[np.int64], overlap: floa
       predicted: (p, 2) first and last frame, inclusive, ascending and disjoint, as of `segments`.
       true: (t, 2) likewise.
       overlap: in [.5, 1].
+
+    Returns:
+      (m,) indices into ``true``.
     """
-    found, start = 0, 0
-    for onset, offset in true:
+    found, start = [], 0
+    for event, (onset, offset) in enumerate(true):
         while start < len(predicted) and predicted[start, 1] < onset:
             start += 1
         for index in range(start, len(predicted)):
@@ -63,9 +68,10 @@ def matches(predicted: NDArray[np.int64], true: NDArray[np.int64], overlap: floa
                 break
             intersection = min(last, offset) - max(first, onset) + 1
             if intersection >= overlap * (max(last, offset) - min(first, onset) + 1):
-                found, start = found + 1, index + 1
+                found.append(event)
+                start = index + 1
                 break
-    return found
+    return np.array(found, np.int64)
 
 
 def event_score(
@@ -78,6 +84,8 @@ def event_score(
     aus: Sequence[int],
     overlap: float = 0.5,
     step: int = 1,
+    bootstrap: int = 1000,
+    seed: int = 0,
 ) -> EventScore:
     """Precision, recall and F1 of events: segments of occurrence, from onset to offset.
 
@@ -94,11 +102,12 @@ def event_score(
       aus: the k AU numbers, in the order of the columns.
       overlap: least intersection over union, in [.5, 1].
       step: between neighbouring frames; more where only each so many-th frame is coded.
+      bootstrap, seed: number and seed of the draws of subjects for the 95 % intervals, as of `score`.
 
     Returns:
-      ``per_au``: a list of {au, f1, precision, recall, true_events, predicted_events, matched}, F1 and
-      recall None without a true event, precision None without a predicted one; ``mean``: {f1, aus,
-      undefined} over the AUs with true events; ``overlap``, ``step``.
+      ``per_au``: a list of {au, f1, f1_low, f1_high, precision, recall, true_events, predicted_events,
+      matched}, F1 and recall None without a true event, precision None without a predicted one; ``mean``:
+      {f1, f1_low, f1_high, aus, undefined} over the AUs with true events; ``overlap``, ``step``.
 
     Raises:
       ValueError: shapes differ, an overlap outside [.5, 1], or a frame that comes twice in a video.
@@ -126,34 +135,64 @@ def event_score(
             f"comes twice ({len(twice)} such frames): give each frame once"
         )
     present, truth, mask = present[order], truth[order], mask[order]
+    names, index = np.unique(subject[order], return_inverse=True)
+    counts = np.zeros((len(names), len(aus), 4), np.int64)  # true positives, false positives and negatives, 0
+    for column in range(len(aus)):
+        arrays = mask[:, column], group, frame, step
+        predicted, true = (segments(values[:, column], *arrays) for values in (present, truth))
+        matched = true[matches(predicted, true, overlap)]
+        of_subject = [
+            np.bincount(index[one[:, 0]], minlength=len(names)) for one in (matched, predicted, true)
+        ]
+        counts[:, column, 0] = of_subject[0]
+        counts[:, column, 1] = of_subject[1] - of_subject[0]
+        counts[:, column, 2] = of_subject[2] - of_subject[0]
+    is_coded = np.bincount(index, mask.any(axis=1), minlength=len(names)) > 0
+    return _scored(counts[is_coded], aus, bootstrap, seed) | {"overlap": overlap, "step": step}
+
+
+def _scored(counts: NDArray[np.int64], aus: Sequence[int], bootstrap: int, seed: int) -> EventScore:
+    """From the counts (s, k, 4) of events, with the fourth left 0."""
+    f1 = f1_from_counts(counts.sum(axis=0))
+    subjects = len(counts)
+    draws = np.empty((0, len(aus)))
+    if bootstrap and subjects > 1:
+        weights = intervals.draw_subjects(subjects, bootstrap, seed)
+        draws = f1_from_counts(np.einsum("bs,skc->bkc", weights, counts))
     per_au = []
     for column, au in enumerate(aus):
-        coded = mask[:, column]
-        predicted, true = (
-            segments(values[:, column], coded, group, frame, step) for values in (present, truth)
+        matched, false, missed, _ = (int(count) for count in counts[:, column].sum(axis=0))
+        shown_by = int((counts[:, column, [0, 2]].sum(axis=1) > 0).sum())
+        low, high = intervals.interval(float(f1[column]), draws[:, column], shown_by, 0, 1)
+        true, predicted = matched + missed, matched + false
+        per_au.append(
+            {
+                "au": int(au),
+                "f1": float(f1[column]) if true else None,
+                "f1_low": low,
+                "f1_high": high,
+                "precision": matched / predicted if predicted else None,
+                "recall": matched / true if true else None,
+                "true_events": true,
+                "predicted_events": predicted,
+                "matched": matched,
+            }
         )
-        matched = matches(predicted, true, overlap)
-        per_au.append({"au": int(au)} | _rates(matched, len(predicted), len(true)))
-    defined = [row["f1"] for row in per_au if row["f1"] is not None]
-    mean = {
-        "f1": float(np.mean(defined)) if defined else None,
-        "aus": len(defined),
-        "undefined": [row["au"] for row in per_au if row["f1"] is None],
+    mean = float(intervals.mean_defined(f1))
+    low, high = intervals.interval(mean, intervals.mean_defined(draws), subjects, 0, 1)
+    defined = ~np.isnan(f1)
+    return {
+        "per_au": per_au,
+        "mean": {
+            "f1": mean if defined.any() else None,
+            "f1_low": low,
+            "f1_high": high,
+            "aus": int(defined.sum()),
+            "undefined": [int(au) for au, is_defined in zip(aus, defined, strict=True) if not is_defined],
+        },
     }
-    return {"per_au": per_au, "mean": mean, "overlap": overlap, "step": step}
 
 
 def _groups(subject: NDArray[Any], video: NDArray[Any]) -> NDArray[np.int64]:
     of_subject, of_video = (np.unique(ids, return_inverse=True)[1] for ids in (subject, video))
     return of_subject * (of_video.max(initial=0) + 1) + of_video
-
-
-def _rates(matched: int, predicted: int, true: int) -> dict[str, Any]:
-    return {
-        "f1": 2 * matched / (predicted + true) if true else None,
-        "precision": matched / predicted if predicted else None,
-        "recall": matched / true if true else None,
-        "true_events": true,
-        "predicted_events": predicted,
-        "matched": matched,
-    }

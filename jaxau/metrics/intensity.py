@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from jaxau import facs
+from jaxau.metrics import intervals
 
 IntensityScore = dict[str, Any]
 """What `intensity_score` returns, ready for JSON."""
@@ -38,7 +39,13 @@ def icc31(ratings: ArrayLike) -> float | None:
 
 
 def intensity_score(
-    predicted: ArrayLike, truth: ArrayLike, mask: ArrayLike, aus: Sequence[int]
+    predicted: ArrayLike,
+    truth: ArrayLike,
+    mask: ArrayLike,
+    subject: ArrayLike,
+    aus: Sequence[int],
+    bootstrap: int = 1000,
+    seed: int = 0,
 ) -> IntensityScore:
     """ICC(3,1), Pearson correlation (PCC) and mean absolute error (MAE) per AU, and their means.
 
@@ -49,11 +56,13 @@ def intensity_score(
       predicted: (n, k) on the scale of the truth; values under a False mask are never read.
       truth: (n, k) coded intensity, 0 to 5.
       mask: (n, k) True where coded and predicted.
+      subject: (n,) ids.
       aus: the k AU numbers, in the order of the columns.
+      bootstrap, seed: number and seed of the draws of subjects for the 95 % intervals, as of `score`.
 
     Returns:
-      ``per_au``: a list of {au, icc, pcc, mae, coded}; ``mean``: {icc, pcc, mae, icc_aus, pcc_aus, mae_aus},
-      each over the AUs where it is defined, ``*_aus`` saying over how many.
+      ``per_au``: a list of {au, icc, pcc, mae, coded}; ``mean``: icc, pcc and mae, each over the AUs where
+      it is defined, with <name>_low, <name>_high and <name>_aus, over how many AUs.
 
     Raises:
       ValueError: shapes differ, or a value under a True mask is not finite.
@@ -75,10 +84,46 @@ def intensity_score(
         numbers = _agreement(predicted[coded, column], truth[coded, column])
         per_au.append({"au": int(au)} | numbers | {"coded": int(coded.sum())})
     mean: dict[str, Any] = {}
-    for name in _NUMBERS:
+    draws, subjects = _draws(predicted, truth, mask, subject, bootstrap, seed)
+    for name, values in zip(_NUMBERS, draws, strict=True):
         defined = [row[name] for row in per_au if row[name] is not None]
-        mean |= {name: float(np.mean(defined)) if defined else None, f"{name}_aus": len(defined)}
+        found = float(np.mean(defined)) if defined else None
+        ends = (0.0, np.inf) if name == "mae" else (-1.0, 1.0)
+        estimate = np.nan if found is None else found
+        low, high = intervals.interval(estimate, intervals.mean_defined(values), subjects, *ends)
+        mean |= {name: found, f"{name}_low": low, f"{name}_high": high, f"{name}_aus": len(defined)}
     return {"per_au": per_au, "mean": mean}
+
+
+def _draws(
+    predicted: NDArray[np.float64],
+    truth: NDArray[np.float64],
+    mask: NDArray[np.bool_],
+    subject: ArrayLike,
+    bootstrap: int,
+    seed: int,
+) -> tuple[NDArray[np.float64], int]:
+    """ICC, PCC and MAE (3, draws, k) of draws of subjects, nan where undefined, and how many subjects."""
+    coded = mask.any(axis=1)
+    names, index = np.unique(np.asarray(subject)[coded], return_inverse=True)
+    if not bootstrap or len(names) < 2:
+        return np.empty((3, 0, mask.shape[1])), len(names)
+    p, t, m = (np.where(mask[coded], values[coded], 0) for values in (predicted, truth, mask))
+    number = m.sum(axis=0).clip(1)
+    p_0, t_0 = (m * (values - values.sum(axis=0) / number) for values in (p, t))  # near 0, for precision
+    of_frames = np.stack([m, p_0, t_0, p_0**2, t_0**2, p_0 * t_0, np.abs(p - t)], axis=-1)  # (n, k, 7)
+    sums = np.zeros((len(names), *of_frames.shape[1:]))
+    np.add.at(sums, index, of_frames)
+    weights = intervals.draw_subjects(len(names), bootstrap, seed)
+    drawn = np.einsum("bs,skc->cbk", weights.astype(np.float64), sums)
+    n, p_1, t_1, pp, tt, pt, error = np.where(drawn[0] > 0, drawn, np.nan)
+    spread_p, spread_t, joint = pp - p_1**2 / n, tt - t_1**2 / n, pt - p_1 * t_1 / n
+    varies = spread_t > 1e-9 * n
+    # Of two raters, ICC(3,1) is twice the covariance over the sum of the variances.
+    icc = np.where(varies, 2 * joint / np.where(varies, spread_p + spread_t, 1), np.nan)
+    both = varies & (spread_p > 1e-9 * n)
+    pcc = np.where(both, joint / np.sqrt(np.where(both, spread_p * spread_t, 1)), np.nan)
+    return np.stack([icc, pcc, error / n]), len(names)
 
 
 def _agreement(predicted: NDArray[np.float64], truth: NDArray[np.float64]) -> dict[str, float | None]:

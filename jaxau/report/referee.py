@@ -35,7 +35,7 @@ def _numbers(
     return {
         "F1 [95 %]": interval(row),
         "always on": number(floor["f1"]),
-        "event F1": number(event["f1"]),
+        "event F1 [95 %]": interval(event),
         "precision": number(row["precision"]),
         "recall": number(row["recall"]),
         "AUC": number(row["auc"]),

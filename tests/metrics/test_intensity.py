@@ -110,3 +110,12 @@ def test_intervals_are_those_of_drawn_subjects():
     for name, expected in zip(("icc", "pcc", "mae"), half, strict=True):
         assert found[f"{name}_high"] - found[name] == pytest.approx(expected, rel=1e-9), name
         assert found[name] - found[f"{name}_low"] == pytest.approx(expected, rel=1e-9), name
+
+
+def test_an_au_that_one_subject_shows_is_undefined_in_draws_without_it():
+    predicted, truth, mask = simulated()
+    truth[SUBJECT != 3, 0], predicted[SUBJECT != 3, 0] = 0, 0
+    found = intensity.intensity_score(predicted, truth, mask, SUBJECT, [1, 12, 25], bootstrap=100)["mean"]
+    assert found["icc_aus"] == 3 and found["icc_low"] < found["icc"] < found["icc_high"]
+    only = intensity.intensity_score(predicted, truth, mask, SUBJECT * 0, [1, 12, 25])["mean"]
+    assert only["icc_low"] is None and only["icc"] == pytest.approx(found["icc"])
