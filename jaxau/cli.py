@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "predict":
             return _predict(options, arguments)
         return {"info": _info, "score": _score, "compare": _compare}[options.command](options)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"jaxau {options.command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -91,7 +91,7 @@ def _add_score(commands: Any) -> None:
         "score",
         help="score a table of predictions, of this or another tool, against codes",
         description="Joins two CSV files on video and frame (or time stamp), says what does not join, and "
-        "prints F1 with 95 %% intervals over subjects, event F1, AUC, ICC and more per AU.",
+        "prints F1 with 95 % intervals over subjects, event F1, AUC, ICC and more per AU.",
     )
     score.add_argument(
         "--truth",
@@ -143,7 +143,7 @@ def _add_compare(commands: Any) -> None:
     compare = commands.add_parser(
         "compare",
         help="compare two scored runs on the frames that both tested",
-        description="Prints the F1 of both per AU and the difference with 95 %% intervals over subjects, "
+        description="Prints the F1 of both per AU and the difference with 95 % intervals over subjects, "
         "each run at its own thresholds and both at .5, and says whether a difference is shown.",
     )
     compare.add_argument("runs", nargs=2, type=Path, metavar="RUN", help="folders of two runs: A and B")

@@ -150,7 +150,7 @@ def _frames(
         values = table.reindex(columns=aus).to_numpy(float)[joined.prediction]
         return np.where(is_read[:, None], values, np.nan)
 
-    codes, true_intensity = of_truth(truth.occurrence), of_truth(truth.intensity)
+    codes, true_intensity = of_truth(truth.occurrence).copy(), of_truth(truth.intensity)
     stated, probability, intensity = (
         of_predictions(table)
         for table in (predictions.occurrence, predictions.probability, predictions.intensity)

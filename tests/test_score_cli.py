@@ -302,6 +302,26 @@ def test_of_several_faces_the_surest_is_taken(capsys, tmp_path):
     assert scored(capsys, "--truth", truth, "--pred", feat)["score"]["mean"]["f1"] == 1
 
 
+def test_libreface_with_intensities_alone_on_both_sides(capsys, tmp_path):
+    rng = np.random.default_rng(6)
+    code = np.repeat(rng.integers(0, 6, 12), 5)
+    truth = pd.DataFrame({"timestamp": np.arange(60) / 30, "AU12_r": code})
+    guess = (code + rng.normal(size=60)).round(3)
+    pred = pd.DataFrame({"frame_idx": range(60), "frame_time_in_ms": np.arange(60) / 0.03})
+    pred = pred.assign(au_12_intensity=guess, au_24=0)
+    paths = "--truth", write(tmp_path / "t.csv", truth), "--pred", write(tmp_path / "p.csv", pred)
+    report = scored(capsys, *paths)
+    assert report["tool"] == "LibreFace" and report["join"]["joined"] == 60
+    assert report["decisions"] == {"AU12": "intensity >= 2"}
+    assert report["score"]["mean"]["f1"] == pytest.approx(f1_score(code >= 2, guess >= 2))
+    assert report["intensity"]["mean"]["pcc"] == pytest.approx(np.corrcoef(code, guess)[0, 1])
+    assert any(
+        "only intensities are predicted of AU12: present from 2 on" in note for note in report["notes"]
+    )
+    four = scored(capsys, *paths, "--occurs_from=4")
+    assert four["score"]["mean"]["f1"] == pytest.approx(f1_score(code >= 4, guess >= 4))
+
+
 @pytest.mark.parametrize(
     "truth, pred, message",
     [
@@ -359,6 +379,8 @@ def test_wrong_options_are_one_line(capsys, tmp_path):
     assert "threshold 1.5: a probability" in refused(capsys, *paths, "--threshold=1.5")
     assert "bootstrap=-1" in refused(capsys, *paths, "--bootstrap=-1")
     assert "no such file" in refused(capsys, "--truth", tmp_path / "none.csv", *paths[2:])
+    (tmp_path / "file").write_text("")
+    assert "file" in refused(capsys, *paths, "--out", tmp_path / "file")
     by_time = write(tmp_path / "time.csv", truth.rename(columns={"frame": "timestamp"}))
     assert "joined by time stamp" in refused(capsys, "--truth", by_time, *paths[2:], "--frame_offset=1")
 

@@ -99,7 +99,7 @@ def _tests(result: Comparison) -> list[str]:
         dependency = relations["dependency"]
         lines.append(
             f"relations of {name.upper()}: L2 distance of adjacency matrices "
-            f"{number(relations['l2_distance'])} ({relations['pairs']} pairs), dependency F1 "
-            f"{number(dependency['dependency_f1'])} ({dependency['pairs']} ordered pairs)"
+            f"{number(relations['l2_distance'])} (pairs: {relations['pairs']}), dependency F1 "
+            f"{number(dependency['dependency_f1'])} (ordered pairs: {dependency['pairs']})"
         )
     return [*lines, f"verdict: {result['verdict']}"]

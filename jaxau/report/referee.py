@@ -58,8 +58,9 @@ def print_score(report: Report) -> str:
 
 def score_markdown(report: Report) -> str:
     """The whole table as Markdown, with what it stands on."""
-    lines = [f"# Score of {report['predictions']} against {report['truth']}", "", *_about(report), ""]
-    lines += [*markdown_table(score_table(report)), "", *_below(report), ""]
+    about, below = ([f"- {line}" for line in lines] for lines in (_about(report), _below(report)))
+    lines = [f"# Score of {report['predictions']} against {report['truth']}", "", *about, ""]
+    lines += [*markdown_table(score_table(report)), "", *below]
     return "\n".join(lines + [f"- {note}" for note in score_notes(report)]) + "\n"
 
 
@@ -128,10 +129,10 @@ def _below(report: Report) -> list[str]:
     return [
         f"events: segments that overlap by an IoU of {events['overlap']:g} or more, frames {events['step']} "
         "apart",
-        f"relations: L2 distance of adjacency matrices {number(relations['l2_distance'])} "
-        f"({relations['pairs']} pairs, {relations['undefined_pairs']} undefined), dependency F1 "
-        f"{number(dependency['dependency_f1'])} ({dependency['pairs']} ordered pairs, "
-        f"{dependency['undefined_pairs']} undefined)",
+        f"relations: L2 distance of adjacency matrices {number(relations['l2_distance'])} (pairs: "
+        f"{relations['pairs']}, undefined: {relations['undefined_pairs']}), dependency F1 "
+        f"{number(dependency['dependency_f1'])} (ordered pairs: {dependency['pairs']}, undefined: "
+        f"{dependency['undefined_pairs']})",
     ]
 
 
