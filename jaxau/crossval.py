@@ -13,12 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import chi2
 from tqdm import tqdm
 
 from jaxau import evaluate, files, metrics, train
 from jaxau.config import Config
 from jaxau.metrics import Score
 
+_SPREAD = (
+    "mean", "sd", "sd_low", "sd_high", "lowest", "highest", "range",
+    "difference", "difference_low", "difference_high",
+)  # fmt: skip
 _SAME = ("corpus", "protocol", "frames", "manifest_hash", "aus", "selection", "trained_on", "synthetic")
 
 
@@ -106,6 +111,85 @@ def merge(workdirs: Sequence[Path], corpus: str, folder: Path) -> Path:
     }
     files.write_json(folder / "scores.json", merged)
     return folder
+
+
+def noise_floor(
+    config: Config, folds: int, repeats: int, make_data: Callable[[Config], Any], workdir: Path
+) -> Path:
+    """Cross-validate on several redraws of the folds: how far apart are scores that differ by nothing else?
+
+    Redraw r is a cross-validation of its own in ``<workdir>/redraw<r>`` (``config.data.fold_seed`` = r), and
+    resumes as such. The seed of initial weights and batches stays the same.
+
+    Args:
+      config: as for `run`.
+      folds: how many the protocol has.
+      repeats: how many redraws, at least 2.
+      make_data: as for ``train.run``.
+      workdir: of all redraws.
+
+    Returns:
+      ``<workdir>/crossval/<corpus>/noise_floor.json``, see `spread`.
+
+    Raises:
+      ValueError: fewer than 2 redraws, a redraw is asked for, or as `run`.
+    """
+    if repeats < 2:
+        raise ValueError(f"repeats={repeats}: a spread needs at least 2 redraws of the folds")
+    if config.data.fold_seed:
+        raise ValueError(
+            f"config.data.fold_seed: {config.data.fold_seed} is given, but repeats run redraws 1 to "
+            f"{repeats}; leave it away, or leave repeats away for one redraw"
+        )
+    redraws = []
+    for redraw in range(1, repeats + 1):
+        tqdm.write(f"redraw {redraw} of {repeats}", file=sys.stderr)
+        one = dataclasses.replace(config, data=dataclasses.replace(config.data, fold_seed=redraw))
+        redraws.append(evaluate.read_scores(run(one, folds, make_data, workdir / f"redraw{redraw}")))
+    path = workdir / "crossval" / config.data.corpus / "noise_floor.json"
+    files.write_json(path, {"protocol": config.data.protocol} | spread(redraws))
+    return path
+
+
+def spread(redraws: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """How far the last stage's mean F1 varies between redraws of the folds.
+
+    Args:
+      redraws: merged scores of each, see `merge`.
+
+    Returns:
+      What the scores stand on, ``redraws`` (mean F1 of each, None where undefined), and for ``pooled`` and
+      ``mean_of_folds`` over the redraws where it is defined: ``mean``, ``sd`` (n - 1) with its 95 % interval
+      ``sd_low``, ``sd_high`` (chi-square, for normal scores), ``lowest``, ``highest``, ``range``, and
+      ``difference`` = 1.96 sqrt(2) sd, which two single cross-validations that differ by chance alone
+      exceed once in 20, with ``difference_low`` and ``difference_high`` from the interval of the sd.
+    """
+    first = redraws[0]["pooled"]
+    stage = list(first["stages"])[-1]
+    rule = evaluate.rules(first["stages"][stage])[-1]
+    ways = ("pooled", "mean_of_folds")
+    f1 = {way: [one[way]["stages"][stage][rule]["mean"]["f1"] for one in redraws] for way in ways}
+    return {
+        **{key: first[key] for key in _SAME if key != "protocol"},
+        "stage": stage,
+        "thresholds": rule,
+        "folds": len(redraws[0]["folds"]),
+        "redraws": [
+            {"redraw": r, **{way: f1[way][r - 1] for way in ways}} for r in range(1, len(redraws) + 1)
+        ],
+        **{way: _spread([value for value in f1[way] if value is not None]) for way in ways},
+    }
+
+
+def _spread(values: Sequence[float]) -> dict[str, float | None]:
+    n = len(values)
+    if n < 2:
+        return dict.fromkeys(_SPREAD)
+    sd = float(np.std(values, ddof=1))
+    low, high = (sd * float(np.sqrt((n - 1) / chi2.ppf(p, n - 1))) for p in (0.975, 0.025))
+    differences = [1.96 * np.sqrt(2) * value for value in (sd, low, high)]
+    numbers = (np.mean(values), sd, low, high, min(values), max(values), max(values) - min(values))
+    return {key: float(value) for key, value in zip(_SPREAD, (*numbers, *differences), strict=True)}
 
 
 def mean_score(scores: Sequence[Score]) -> Score:

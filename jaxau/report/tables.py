@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from jaxau import facs
+from jaxau import facs, metrics
 
 Scores = dict[str, Any]
 
@@ -67,11 +67,11 @@ def number(value: float | None) -> str:
     return UNDEFINED if value is None else f"{value:.3f}".removeprefix("0")
 
 
-def interval(row: dict[str, Any]) -> str:
+def interval(row: dict[str, Any], metric: str = "f1") -> str:
     """``.612 [.551, .668]``, without brackets where there is no interval."""
-    if row["f1_low"] is None:
-        return number(row["f1"])
-    return f"{number(row['f1'])} [{number(row['f1_low'])}, {number(row['f1_high'])}]"
+    if row[f"{metric}_low"] is None:
+        return number(row[metric])
+    return f"{number(row[metric])} [{number(row[f'{metric}_low'])}, {number(row[f'{metric}_high'])}]"
 
 
 def au_name(au: int) -> str:
@@ -158,6 +158,25 @@ def _events_and_relations(scores: Scores) -> list[str]:
 
 MEANS = {"mean": "mean", "bp4d_mean": "mean of BP4D's"}
 
+_OTHER_MEANS = {
+    "precision": ("precision", "precision_aus"),
+    "recall": ("recall", "aus"),
+    "average_precision": ("average precision", "aus"),
+    "mcc": ("MCC", "mcc_aus"),
+    "skew_f1": ("skew-normalised F1", "auc_aus"),
+    "calibration_error": ("calibration error", "accuracy_aus"),
+}
+"""Means that have no column in a table, their names, and the key of over how many AUs they are."""
+
+
+def other_means(mean: dict[str, Any]) -> str:
+    """One sentence; ``(2 AUs)`` after a mean that is over fewer or more AUs than the mean F1."""
+    found = []
+    for metric, (name, counted) in _OTHER_MEANS.items():
+        over = "" if mean[counted] == mean["aus"] else f" ({mean[counted]} AUs)"
+        found.append(f"{name} {interval(mean, metric)}{over}")
+    return f"Other means at threshold .5, [95 %]: {', '.join(found)}."
+
 
 def mean_name(key: str, mean: dict[str, Any]) -> str:
     """``mean of 12 AUs``, and ``mean of BP4D's 12 AUs``: over how many AUs the mean F1 is."""
@@ -177,12 +196,20 @@ def notes(scores: Scores) -> list[str]:
         if scores.get(key):
             listed = ", ".join(facs.column(au) for au in scores[key])
             found.append(f"{listed}: {reason} it, so it is in no score and no mean")
-    for _, _, score in systems(scores):
+    for system, selection, score in systems(scores):
         found.append(score["interval_note"])
         rows = score["per_au"]
         without_f1 = [facs.column(row["au"]) for row in rows if row["f1"] is None]
         without_auc = [facs.column(row["au"]) for row in rows if row["f1"] is not None and row["auc"] is None]
         in_some = [facs.column(row["au"]) for row in rows if 0 < row.get("folds", 0) < score.get("folds", 0)]
+        never_found = [
+            facs.column(row["au"]) for row in rows if row["f1"] is not None and row["precision"] is None
+        ]
+        if never_found:
+            found.append(
+                f"{', '.join(never_found)} ({system}, {selection}): nothing predicted present, so precision and "
+                "MCC are undefined and not in their means"
+            )
         if in_some:
             found.append(
                 f"{', '.join(in_some)}: no positive frame in some folds; the mean is over the other folds"
@@ -222,7 +249,7 @@ def markdown(scores: Scores) -> str:
     for stage, numbers in scores["stages"].items():
         table = stage_table(scores, stage)
         lines += ["", f"## Stage {stage}, {_epoch(numbers)}{_words(scores)}", ""]
-        lines += markdown_table(table)
+        lines += [*markdown_table(table), "", other_means(numbers["at_half"]["mean"])]
     lines += [f"\n{line}" for line in _events_and_relations(scores)]
     groups = group_table(scores)
     if len(groups):
@@ -261,7 +288,7 @@ def long_table(scores: Scores) -> pd.DataFrame:
                 mean = {k: v for k, v in score[name].items() if k != "undefined"}
                 rows.append(key | {"au": name} | mean | about)
     table = pd.DataFrame(rows)
-    whole = [c for c in ("positives", "coded", "subjects", "aus", "auc_aus", "accuracy_aus") if c in table]
+    whole = [c for c in ("positives", "coded", "subjects", *metrics.AU_COUNTS) if c in table]
     return table.astype(dict.fromkeys(whole, "Int64"))  # empty, not .0, where a row has no such number
 
 
@@ -309,6 +336,25 @@ def print_crossval_summary(crossval: Scores) -> str:
     for name, score in pooled["baselines"].items():
         lines.append(f"  {BASELINES.get(name, name):<30}{interval(score['mean'])}")
     return "\n".join(lines + [f"note: {note}" for note in notes(crossval["mean_of_folds"]) + notes(pooled)])
+
+
+def print_noise_floor(floor: dict[str, Any]) -> str:
+    """What ``jaxau.crossval.noise_floor`` found, for a terminal."""
+    words = _words(floor)
+    listed = f"{len(floor['redraws'])} redraws of {floor['protocol']}, stage {floor['stage']}"
+    lines = [
+        f"noise floor{words}: corpus {floor['corpus']}, {listed}, {_selection(floor, floor['thresholds'])}"
+    ]
+    for way, name in (("pooled", "folds pooled"), ("mean_of_folds", "mean of folds")):
+        found = floor[way]
+        each = " ".join(number(redraw[way]) for redraw in floor["redraws"])
+        lines.append(
+            f"  mean F1{words}, {name}: {each}; mean {number(found['mean'])}, standard deviation "
+            f"{number(found['sd'])} [{number(found['sd_low'])}, {number(found['sd_high'])}], range "
+            f"{number(found['range'])}; two single runs differ by chance up to {number(found['difference'])} "
+            f"[{number(found['difference_low'])}, {number(found['difference_high'])}]"
+        )
+    return "\n".join([*lines, "  brackets: 95 % interval from so few redraws; more redraws narrow it"])
 
 
 def write_crossval_tables(crossval: Scores, folder: Path) -> list[Path]:
