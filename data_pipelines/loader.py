@@ -174,7 +174,7 @@ class Data:
       manifest: of the data set.
       split: names of the training, inner and test subjects.
       statistics: over the training subjects' frames that the frame rule keeps: ``n`` frames, and per
-        AU ``n_occ`` (k,) occurrences and ``n_coded`` (k,) coded frames.
+        AU ``n_occ`` (k,) occurrences and ``n_coded`` (k,) coded frames; 0 where nobody trains.
     """
 
     def __init__(self, config: Config, records: Records, threads: int):
@@ -183,7 +183,12 @@ class Data:
         data = config.data
         _check_against_manifest(config, self.manifest)
         self.split: Split = split_subjects(
-            self.manifest, data.protocol, data.fold, data.inner_fraction, config.seed
+            self.manifest,
+            data.protocol,
+            data.fold,
+            data.inner_fraction if config.selection == "honest" else 0.0,
+            config.seed,
+            data.fold_seed,
         )
         self._all_videos = self._list_videos()
         self.statistics = self._count()
@@ -280,8 +285,9 @@ class Data:
         """The manifest's counts of the training subjects, less the frames that the frame rule drops."""
         columns = [self.manifest["aus"].index(au) for au in self._config.data.aus]
         chosen = [s for s in self.manifest["subjects"] if s["name"] in self.split.train]
-        n_occ = np.array([s["occurs"] for s in chosen], np.int64)[:, columns].sum(0)
-        n_coded = np.array([s["coded"] for s in chosen], np.int64)[:, columns].sum(0)
+        shape = (len(chosen), len(self.manifest["aus"]))  # a protocol may leave nobody to train on
+        n_occ = np.array([s["occurs"] for s in chosen], np.int64).reshape(shape)[:, columns].sum(0)
+        n_coded = np.array([s["coded"] for s in chosen], np.int64).reshape(shape)[:, columns].sum(0)
         dropped = [r for v in self._all_videos if v.subject in self.split.train for r in v.dropped]
         for record in dropped:
             intensity = self._records.raw(int(record))["au_intensity"][columns]

@@ -16,6 +16,7 @@ import ml_collections
 from jaxau import facs
 
 View = Literal["frames", "clips"]
+Selection = Literal["honest", "conventional", "optimistic"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Stage:
       view: view of the corpus that the batches hold.
       epochs: passes over the stage's examples.
       batch_size: global batch (stills or clips) of one update.
+      max_steps: updates after which the stage ends, if its epochs have more; 0 = no limit.
       accumulate: parts in which a batch runs, one after another, to save memory; see
         ``train.loss_and_gradients`` for what that changes.
       start_from: name of the earlier stage whose selected parameters are handed on; "" = fresh.
@@ -81,6 +83,7 @@ class Stage:
     view: View
     epochs: int
     batch_size: int
+    max_steps: int = 0
     accumulate: int = 1
     start_from: str = ""
     trainable: tuple[str, ...] = ()
@@ -98,13 +101,15 @@ class DataConfig:
     Attributes:
       corpus: folder name under the data directory.
       aus: AU numbers in the order of the network's outputs.
-      protocol: named subject lists, e.g. "bp4d-3fold".
+      protocol: named subject lists, e.g. "bp4d-3fold"; "all" tests every subject and trains on none.
       fold: 1-based fold whose subjects are the test subjects.
+      fold_seed: 0 = the protocol's own folds; n > 0 = as many, drawn at random anew, the n-th redraw.
       frames: rule for the frames that train and are scored: "all", or "landmarks", without those whose
         landmarks the corpus's owner lists as bad (JAA-Net's choice; scores are on other frames then).
       alignment: the named alignment that the records must have.
       image_size: side of the network's input in pixels.
-      inner_fraction: share of the training subjects held back to select epoch and thresholds.
+      inner_fraction: share of the training subjects held back to select epoch and thresholds, where the
+        selection is honest.
       sampling: "temporal" (LAC, Algorithm 1) or "all" frames or consecutive windows.
       clip_length: frames of a clip, t in LAC.
       subsequences: parts of a video from each of which one clip is drawn an epoch, N_sep in LAC.
@@ -114,6 +119,7 @@ class DataConfig:
     aus: tuple[int, ...]
     protocol: str
     fold: int = 1
+    fold_seed: int = 0
     frames: Literal["all", "landmarks"] = "all"
     alignment: str = "jaa256"
     image_size: int = 224
@@ -121,6 +127,11 @@ class DataConfig:
     sampling: Literal["temporal", "all"] = "temporal"
     clip_length: int = 16
     subsequences: int = 1
+
+    @property
+    def protocol_name(self) -> str:
+        """The protocol, and which redraw of it; what scores are labelled with."""
+        return f"{self.protocol}, redrawn {self.fold_seed}" if self.fold_seed else self.protocol
 
 
 @dataclass(frozen=True)
@@ -132,12 +143,22 @@ class Mesh:
 
 @dataclass(frozen=True)
 class Config:
-    """One run. ``name`` is a key of ``jaxau.models.MODELS``; ``network`` holds that network's fields."""
+    """One run.
+
+    Attributes:
+      name: key of ``jaxau.models.MODELS``.
+      network: that network's fields.
+      selection: what chooses epoch and thresholds. "honest": inner subjects, held back from training.
+        "conventional": nothing; all training subjects train, the last epoch and threshold .5 are taken.
+        "optimistic": the test subjects, after all training subjects trained, as much of the field does; its
+        scores are labelled so and say nothing of new subjects.
+    """
 
     name: str
     data: DataConfig
     stages: Mapping[str, Stage]
     network: Mapping[str, Any] = field(default_factory=dict)
+    selection: Selection = "honest"
     seed: int = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
     mesh: Mesh = field(default_factory=Mesh)
@@ -256,6 +277,7 @@ def _check(config: Config) -> None:
     data = config.data
     facs.check_aus(data.aus)
     _rule(data.fold >= 1, "data.fold", data.fold, "folds are counted from 1")
+    _rule(data.fold_seed >= 0, "data.fold_seed", data.fold_seed, "0 for the protocol's folds, or a redraw")
     _rule(data.image_size >= 16, "data.image_size", data.image_size, "at least 16 pixels")
     _rule(0 < data.inner_fraction < 1, "data.inner_fraction", data.inner_fraction, "between 0 and 1")
     _rule(data.clip_length >= 1, "data.clip_length", data.clip_length, "at least 1 frame")
@@ -268,6 +290,7 @@ def _check(config: Config) -> None:
         path = f"stages.{name}"
         _rule(stage.epochs >= 1, f"{path}.epochs", stage.epochs, "at least 1")
         _rule(stage.batch_size >= 1, f"{path}.batch_size", stage.batch_size, "at least 1")
+        _rule(stage.max_steps >= 0, f"{path}.max_steps", stage.max_steps, "not negative")
         _rule(stage.accumulate >= 1, f"{path}.accumulate", stage.accumulate, "at least 1")
         _rule(
             stage.batch_size % stage.accumulate == 0,

@@ -119,7 +119,8 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
     """Train one stage to its end, or from where it stopped, and write its selected model.
 
     Each epoch is scored on the inner subjects; the best one is selected (mean F1 at threshold .5), and
-    thresholds are chosen on the same subjects.
+    thresholds are chosen on the same subjects. An optimistic run does the same with the test subjects; a
+    conventional one scores nothing, takes the last epoch, and leaves the thresholds at .5.
 
     Raises:
       ValueError: the loss is not finite; names the step and the records of the batch.
@@ -129,6 +130,8 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
     network, loss = models.create(config, name), models.create_loss(config, name)
     examples = data.num_examples(name)
     total_steps = -(-stage.epochs * examples // stage.batch_size)
+    if stage.max_steps:
+        total_steps = min(total_steps, stage.max_steps)
     optimizer = optim.make_optimizer(stage, total_steps)
     schedule = optim.make_schedule(stage.optim, total_steps)
 
@@ -145,8 +148,10 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
     )
     eval_step = evaluate.make_eval_step(network)
 
-    def inner_predictions(state: TrainState) -> evaluate.Predictions:
-        batches = data.evaluate(name, "inner", stage.batch_size)
+    part = _SELECTS[config.selection]
+
+    def predictions(state: TrainState) -> evaluate.Predictions:
+        batches = data.evaluate(name, part, stage.batch_size)
         return evaluate.predict(eval_step, state.variables, batches, mesh)
 
     def epoch_of(step: int) -> int:
@@ -178,9 +183,9 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
                 log.flush()
                 of_epoch = epoch_metrics(state.loss_state)
                 state = state.replace(loss_state=end_epoch(state.loss_state))
-                inner_f1 = _mean_f1(inner_predictions(state), config.data.aus)
-                log.add_validation(done, epoch_of(step) + 1, inner_f1, of_epoch)
-                checkpoints.save(done, state, inner_f1)
+                f1 = _mean_f1(predictions(state), config, part) if part else None
+                log.add_epoch(done, epoch_of(step) + 1, {f"{part}/f1": f1} if part else {}, of_epoch)
+                checkpoints.save(done, state, f1)
                 watch.skip()
             elif interrupted or (stage.checkpoint_every_steps and done % stage.checkpoint_every_steps == 0):
                 log.flush()
@@ -189,25 +194,44 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
                 checkpoints.wait()
                 raise SystemExit(stop.status)
         checkpoints.wait()
-        best = checkpoints.best
-        assert best is not None, "the last epoch was scored"
-        state = checkpoints.restore(best, abstract)
+        selected = checkpoints.best if part else checkpoints.latest
+        assert selected is not None, "the last epoch was saved, and scored where anything is"
+        state = checkpoints.restore(selected, abstract)
 
-    found = inner_predictions(state)
-    thresholds = metrics.best_thresholds(found["probability"], found["truth"], found["mask"])
-    kept = [au for au, keep in zip(config.data.aus, thresholds.kept, strict=True) if keep]
-    info = {
-        **_describe_model(config, name, data),
-        "epoch": epoch_of(best - 1) + 1,
-        "thresholds": thresholds.value.tolist(),
-        "threshold_source": f"best F1 on {len(data.split.inner)} inner subjects",
-        "thresholds_kept_at_half": kept,
-    }
+    chosen = _choose_thresholds(predictions(state), config, data) if part else _half(config)
+    info = {**_describe_model(config, name, data), "epoch": epoch_of(selected - 1) + 1, **chosen}
     variables = jax.device_get(jax.device_put(state.variables, NamedSharding(mesh, PartitionSpec())))
     if jax.process_index() == 0:
         checkpoint.save_model(directory / "model", variables, info)
     frames = stage.batch_size * (config.data.clip_length if stage.view == "clips" else 1)
     return {"seconds": watch.seconds, "frames_per_second": watch.laps * frames / max(watch.seconds, 1e-9)}
+
+
+_SELECTS: dict[config_lib.Selection, str] = {"honest": "inner", "optimistic": "test", "conventional": ""}
+"""The part of the subjects that chooses epoch and thresholds."""
+
+
+def _choose_thresholds(found: evaluate.Predictions, config: Config, data: Data) -> dict[str, Any]:
+    """The entries of model.json about thresholds."""
+    thresholds = metrics.best_thresholds(found["probability"], found["truth"], found["mask"])
+    honest = f"best F1 on {len(data.split.inner)} inner subjects"
+    optimistic = f"optimistic: best F1 on the {len(data.split.test)} test subjects, as was the epoch"
+    return {
+        "thresholds": thresholds.value.tolist(),
+        "threshold_source": honest if config.selection == "honest" else optimistic,
+        "thresholds_kept_at_half": [
+            au for au, kept in zip(config.data.aus, thresholds.kept, strict=True) if kept
+        ],
+    }
+
+
+def _half(config: Config) -> dict[str, Any]:
+    """As `_choose_thresholds`, where nothing chooses."""
+    return {
+        "thresholds": [0.5] * len(config.data.aus),
+        "threshold_source": "conventional: .5, not chosen; the epoch is the last",
+        "thresholds_kept_at_half": list(config.data.aus),
+    }
 
 
 def make_train_step(
@@ -350,8 +374,9 @@ def _describe_model(config: Config, name: str, data: Data) -> dict[str, Any]:
         "trained_on": manifest["description"],
         "synthetic": manifest["synthetic"],
         "corpus": config.data.corpus,
-        "protocol": config.data.protocol,
+        "protocol": config.data.protocol_name,
         "fold": config.data.fold,
+        "selection": config.selection,
         "train_subjects": len(data.split.train),
         "manifest_hash": manifest["hash"],
         "licence": manifest["licence"],
@@ -359,14 +384,15 @@ def _describe_model(config: Config, name: str, data: Data) -> dict[str, Any]:
     }
 
 
-def _mean_f1(found: evaluate.Predictions, aus: tuple[int, ...]) -> float:
+def _mean_f1(found: evaluate.Predictions, config: Config, part: str) -> float:
+    aus = config.data.aus
     score = metrics.score(
         found["probability"], found["truth"], found["mask"], 0.5, found["subject"], aus, bootstrap=0
     )
     if score["mean"]["f1"] is None:
         raise ValueError(
-            f"AUs {list(aus)} never occur on the inner subjects, so no epoch can be selected; raise "
-            "config.data.inner_fraction or change config.seed"
+            f"AUs {list(aus)} never occur on the {part} subjects, so no epoch can be selected; raise "
+            "config.data.inner_fraction or change config.seed, or run with config.selection=conventional"
         )
     return score["mean"]["f1"]
 

@@ -49,6 +49,8 @@ def test_round_trip_keeps_everything_and_the_order_of_stages():
         ("stages.frames.optim.clip_norm", -1.0, r"stages.frames.optim.clip_norm: -1.0 breaks the rule"),
         ("stages.frames.optim.b1", 1.5, r"config.stages.frames.optim.b1: 1.5 breaks the rule: in \[0, 1\)"),
         ("stages.frames.optim.lr", float("inf"), r"optim.lr: inf breaks the rule: above 0 and finite"),
+        ("data.fold_seed", -1, r"config.data.fold_seed: -1 breaks the rule: 0 for the protocol's folds"),
+        ("selection", "best", r"config.selection: 'best' is not one of \['honest', 'conventional', 'opti"),
         ("seed", -1, r"config.seed: -1 breaks the rule: not negative"),
         ("stages.frames", 3, r"config.stages.frames: expected fields, got 3"),
     ],

@@ -11,6 +11,7 @@ from data_pipelines.preparation import Corpus, Part
 from data_pipelines.synthetic import Frame, SynthConfig, SynthFaces
 from data_pipelines.synthetic.faces import OCCURRENCE
 from data_pipelines.synthetic.person import GENERATOR_VERSION
+from data_pipelines.synthetic.traits import Traits
 from jaxau import facs
 from jaxau.faces.align import align, check_alignment, transform_points
 
@@ -30,7 +31,8 @@ def corpus(config: SynthConfig, alignment: str) -> Corpus:
     """
     check_alignment(alignment)
     names = [f"S{subject:03d}" for subject in range(config.shape.subjects)]
-    folds = SynthFaces(config).folds(_FOLDS)
+    faces = SynthFaces(config)
+    folds = faces.folds(_FOLDS)
     parameters = {**dataclasses.asdict(config), "generator": GENERATOR_VERSION}
     return Corpus(
         name="synthetic",
@@ -51,8 +53,19 @@ def corpus(config: SynthConfig, alignment: str) -> Corpus:
             "landmarks": _LANDMARKS,
             "alignment": alignment,
             "folds": {"synthetic-3fold": [[names[i] for i in test] for _, test in folds]},
+            "attributes": {name: _attributes(faces.person(i).traits) for i, name in enumerate(names)},
         },
     )
+
+
+def _attributes(traits: Traits) -> dict[str, str]:
+    """The groups that a person belongs to; thirds of the scales from fair to dark and from young to old."""
+    return {
+        "sex": "male" if traits.masculine else "female",
+        "skin tone": ("light", "medium", "dark")[min(int(3 * traits.melanin), 2)],
+        "age": ("young", "middle", "old")[min(int(3 * traits.age), 2)],
+        "glasses": "yes" if traits.glasses else "no",
+    }
 
 
 def make_part(request: Mapping[str, Any], subject: int) -> Part:

@@ -1,11 +1,5 @@
-"""Occurrence metrics per Action Unit, intervals over subjects, and thresholds from validation frames.
+"""Occurrence metrics per Action Unit with intervals over subjects, and thresholds from validation frames."""
 
-Three rules hold in every function. A label under a False mask never counts, whatever its value. What
-is undefined stays undefined (None) and is named; it is never read as 0. Frames of one subject are
-not independent, so uncertainty comes from resampling subjects, not frames.
-"""
-
-import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -13,17 +7,35 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.special import expit
-from sklearn.metrics import roc_auc_score
 
 from jaxau import facs
+from jaxau.metrics import calibration, intervals, ranking
+from jaxau.metrics.counts import checked, checked_threshold, rates_from_counts, subject_counts
 
 Score = dict[str, Any]
 """What `score` returns: plain dicts, lists, numbers and None, ready for JSON."""
 
-FEW_SUBJECTS = 15
-"""Below this many subjects a 95 % percentile interval covers less than about .91 (.87 at 9 subjects)."""
+METRICS = (
+    "f1",
+    "precision",
+    "recall",
+    "accuracy",
+    "auc",
+    "average_precision",
+    "mcc",
+    "skew_f1",
+    "calibration_error",
+)
+"""What `score` gives for each AU and, with an interval, in the mean."""
 
-_TP, _FP, _FN, _TN = range(4)
+AU_COUNTS = {
+    "aus": "f1",
+    "precision_aus": "precision",
+    "accuracy_aus": "accuracy",
+    "auc_aus": "auc",
+    "mcc_aus": "mcc",
+}
+"""Keys of a mean that say over how many AUs it is, and the metric that they count."""
 
 
 class Thresholds(NamedTuple):
@@ -45,14 +57,18 @@ def score(
 ) -> Score:
     """Scores per AU and their mean, with 95 % intervals from a bootstrap over subjects.
 
-    An AU counts as present where ``probability >= threshold``. Undefined numbers are None: F1 and
-    recall of an AU without positives, precision where nothing was predicted present, ROC AUC where
-    only one class occurs, everything of an AU that is not coded.
+    An AU counts as present where ``probability >= threshold``. Undefined numbers are None: F1, recall and
+    average precision of an AU without positives, precision where nothing was predicted present, ROC AUC and
+    skew-normalised F1 where only one class occurs, MCC where truth or prediction has one class only,
+    everything of an AU that is not coded. `rates_from_counts`, `ranking.areas` and `calibration.reliability`
+    define the metrics.
 
-    Intervals are percentiles (2.5, 97.5) over draws of subjects with replacement, thresholds held
-    fixed. An AU's interval uses the draws that hold a positive of it; a draw's mean F1 is over the
-    AUs with positives in that draw. Under 15 subjects they are too narrow: a warning and
-    ``interval_note`` say so. With a single subject there is none.
+    Intervals come from draws of subjects with replacement, thresholds held fixed, as `intervals.interval`
+    says. An AU's interval uses the draws that hold a positive of it, and counts the subjects that show it: an
+    AU that a single one shows has none. The mean of a draw is over the AUs that are defined in it. AUC and
+    average precision of draws, but not the reported ones, are computed in bins, see `ranking.area_draws`.
+    Under 15 subjects a warning and ``interval_note`` say what intervals are worth; with a single subject
+    there are none.
 
     Args:
       probability: (n, k) in [0, 1].
@@ -65,56 +81,59 @@ def score(
       seed: of the draws; the same seed draws the same subjects for every model.
 
     Returns:
-      ``per_au``: a list of {au, threshold (None where frames have several), f1, f1_low, f1_high,
-      precision, recall, accuracy, auc, base_rate, positives, coded, subjects}; ``mean``: {f1, f1_low,
-      f1_high, accuracy, auc, aus, auc_aus, accuracy_aus, undefined} where ``aus``, ``auc_aus`` and
-      ``accuracy_aus`` say over how many AUs each mean is and ``undefined`` lists the AUs without F1;
-      ``bp4d_mean``: the mean over BP4D's 12 AUs, if ``aus`` holds them and more; ``subjects``,
-      ``bootstrap``, ``interval_note``.
+      ``per_au``: a list of {au, threshold (None where frames have several), those of `METRICS`, f1_low,
+      f1_high, base_rate, positives, coded, subjects}; ``mean``: each of `METRICS` with <name>_low and
+      <name>_high, ``undefined``, the AUs without F1, and over how many AUs the means are: ``aus`` for F1,
+      recall and average precision, ``precision_aus``, ``accuracy_aus`` for accuracy and calibration error,
+      ``auc_aus`` for AUC and skew-normalised F1, ``mcc_aus``; ``bp4d_mean``: the mean over BP4D's 12 AUs, if
+      ``aus`` holds them and more; ``subjects``, ``bootstrap``, ``interval_note``.
 
     Raises:
-      ValueError: lengths differ; a coded frame with a probability that is not in [0, 1] or a truth
-        that is not 0 or 1; an unknown AU; a threshold outside [0, 1].
+      ValueError: lengths differ; a coded frame with a probability that is not in [0, 1] (a NaN is not) or a
+        truth that is not 0 or 1; an unknown AU; a threshold outside [0, 1].
     """
     aus = facs.check_aus(aus)
-    probability, truth, mask = _checked(probability, truth, mask, [facs.column(au) for au in aus])
-    thresholds = _checked_threshold(threshold, probability.shape)
-    _, counts = subject_counts(probability, truth, mask, thresholds, subject)
-    counts = counts[counts.sum(axis=(1, 2)) > 0]  # who is never coded is nobody to draw
-    subjects = len(counts)
+    probability, truth, mask = checked(probability, truth, mask, [facs.column(au) for au in aus])
+    thresholds = checked_threshold(threshold, probability.shape)
+    names, counts = subject_counts(probability, truth, mask, thresholds, subject)
     if bootstrap < 0:
         raise ValueError(f"bootstrap={bootstrap}: a number of draws, 0 for no intervals")
+    coded = counts.sum(axis=(1, 2)) > 0  # who is never coded is nobody to draw
+    number_of = np.cumsum(coded) - 1
+    index, counts, subjects = number_of[np.searchsorted(names, subject)], counts[coded], int(coded.sum())
+    arrays = (probability, truth, mask)
+    sums = calibration.bin_sums(*arrays, index, subjects)
 
-    coded_subjects = (counts.sum(axis=2) > 0).sum(axis=0)  # (k,)
-    note = _interval_note(subjects, bootstrap)
-    draws = None
-    if bootstrap and coded_subjects.max(initial=0) > 1:
-        weights = np.random.default_rng(seed).multinomial(
-            subjects, np.full(subjects, 1 / subjects), size=bootstrap
-        )
-        draws = f1_from_counts(np.einsum("bs,skc->bkc", weights, counts))  # (bootstrap, k), nan: no positive
+    values = rates_from_counts(counts.sum(axis=0)) | ranking.areas(*arrays)
+    values["calibration_error"] = calibration.error_from_sums(sums.sum(axis=0))
+    note = intervals.interval_note(subjects, bootstrap)
+    draws: dict[str, NDArray[np.float64]] = {}
+    if bootstrap and subjects > 1:
+        weights = intervals.draw_subjects(subjects, bootstrap, seed)
+        draws = rates_from_counts(np.einsum("bs,skc->bkc", weights, counts))
+        draws |= ranking.area_draws(*arrays, index, weights)
+        flat = weights.astype(np.float64) @ sums.reshape(subjects, -1)
+        draws["calibration_error"] = calibration.error_from_sums(flat.reshape(bootstrap, *sums.shape[1:]))
 
     per_au = []
     for column, au in enumerate(aus):
         used = np.unique(thresholds[..., column])
         row: Score = {"au": int(au), "threshold": float(used[0]) if len(used) == 1 else None}
-        row |= _rates(counts[:, column].sum(axis=0))
-        coded = mask[:, column]
-        if 0 < row["positives"] < row["coded"]:
-            area = roc_auc_score(truth[coded, column], probability[coded, column])
-            row["auc"] = float(area)
-        row["subjects"] = int(coded_subjects[column])
-        if draws is not None and row["f1"] is not None and row["subjects"] > 1:
-            row["f1_low"], row["f1_high"] = _percentiles(draws[:, column])
-        per_au.append(row)
+        row |= {name: _number(values[name][column]) for name in (*METRICS, "base_rate")}
+        of_au = counts[:, column]  # (s, 4)
+        positives = of_au[:, [0, 2]].sum(axis=1)  # true positives and false negatives
+        row |= {"f1_low": None, "f1_high": None}
+        if draws:
+            shown_by = int((positives > 0).sum())
+            f1 = float(values["f1"][column]), draws["f1"][:, column]
+            row["f1_low"], row["f1_high"] = intervals.interval(*f1, shown_by, *_range("f1"))
+        row |= {"positives": int(positives.sum()), "coded": int(of_au.sum())}
+        per_au.append(row | {"subjects": int((of_au.sum(axis=1) > 0).sum())})
 
-    result: Score = {"per_au": per_au, "mean": _mean(per_au, draws)}
+    result: Score = {"per_au": per_au, "mean": _mean(aus, list(range(len(aus))), values, draws, subjects)}
     bp4d = facs.CORPUS_AUS["bp4d"]
     if set(aus) > set(bp4d):
-        columns = [aus.index(au) for au in bp4d]
-        result["bp4d_mean"] = _mean(
-            [per_au[column] for column in columns], None if draws is None else draws[:, columns]
-        )
+        result["bp4d_mean"] = _mean(aus, [aus.index(au) for au in bp4d], values, draws, subjects)
     return result | {"subjects": subjects, "bootstrap": bootstrap, "interval_note": note}
 
 
@@ -133,46 +152,6 @@ def always_on(
     """
     ones = np.ones(np.shape(truth))
     return score(ones, truth, mask, 0.5, subject, aus, bootstrap, seed)
-
-
-def subject_counts(
-    probability: NDArray[np.float64],
-    truth: NDArray[np.bool_],
-    mask: NDArray[np.bool_],
-    threshold: ArrayLike,
-    subject: ArrayLike,
-) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Counts from which every threshold metric follows; sums over batches equal one pass.
-
-    Args:
-      probability, truth, mask: (n, k), checked as in `score`.
-      threshold: a number, (k,) or (n, k).
-      subject: (n,).
-
-    Returns:
-      names (s,): the subjects, sorted; counts (s, k, 4): true positives, false positives, false
-      negatives and true negatives of each subject and AU.
-
-    Raises:
-      ValueError: ``subject`` and ``probability`` have different lengths.
-    """
-    subject = np.asarray(subject)
-    if subject.shape != probability.shape[:1]:
-        raise ValueError(
-            f"subject has shape {subject.shape}, the predictions {probability.shape}: one subject "
-            f"for each of the {len(probability)} frames is needed"
-        )
-    names, index = np.unique(subject, return_inverse=True)
-    present = probability >= np.asarray(threshold)
-    counts = np.zeros((len(names), probability.shape[1], 4), np.int64)
-    for cell, hit in (
-        (_TP, present & truth),
-        (_FP, present & ~truth),
-        (_FN, ~present & truth),
-        (_TN, ~present & ~truth),
-    ):
-        np.add.at(counts[..., cell], index, hit & mask)
-    return names, counts
 
 
 def best_thresholds(
@@ -195,7 +174,7 @@ def best_thresholds(
     Raises:
       ValueError: as in `score`.
     """
-    probability, truth, mask = _checked(probability, truth, mask, None)
+    probability, truth, mask = checked(probability, truth, mask)
     logits = np.linspace(-4, 4, 81)
     candidates = expit(logits)
     value = np.full(probability.shape[1], 0.5)
@@ -216,117 +195,30 @@ def best_thresholds(
     return Thresholds(value, kept)
 
 
-def _checked(
-    probability: ArrayLike, truth: ArrayLike, mask: ArrayLike, names: list[str] | None
-) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Arrays of one shape, with the values under a False mask replaced by 0."""
-    probability, truth, mask = np.asarray(probability), np.asarray(truth), np.asarray(mask)
-    if not probability.shape == truth.shape == mask.shape or probability.ndim != 2:
-        raise ValueError(
-            f"probability {probability.shape}, truth {truth.shape} and mask {mask.shape}: all three "
-            "must be (frames, AUs) of the same frames in the same order"
-        )
-    if names is not None and len(names) != probability.shape[1]:
-        raise ValueError(
-            f"{probability.shape[1]} columns for {len(names)} AUs ({', '.join(names)}): give one AU "
-            "for each column"
-        )
-    names = names or [f"column {column}" for column in range(probability.shape[1])]
-    mask = mask.astype(bool)
-    probability = np.where(mask, probability, 0).astype(np.float64)
-    truth = np.where(mask, truth, 0)
-    outside = ~((probability >= 0) & (probability <= 1))  # True for nan as well
-    if outside.any():
-        raise ValueError(
-            f"{int(outside.sum())} of {int(mask.sum())} probabilities are not in [0, 1] "
-            f"({int(np.isnan(probability).sum())} are NaN): {_per_column(outside, names)}; score "
-            "probabilities (sigmoid of the logits), and mask frames without a prediction explicitly"
-        )
-    other = (truth != 0) & (truth != 1)
-    if other.any():
-        raise ValueError(
-            f"{int(other.sum())} of {int(mask.sum())} labels are neither 0 nor 1: "
-            f"{_per_column(other, names)}; turn intensities into occurrence first, and mask what "
-            "is not coded"
-        )
-    return probability, truth.astype(bool), mask
+def _mean(
+    aus: Sequence[int],
+    columns: list[int],
+    values: dict[str, NDArray[np.float64]],
+    draws: dict[str, NDArray[np.float64]],
+    subjects: int,
+) -> Score:
+    """Means over the AUs of ``columns`` where a number is defined, with the intervals of these means."""
+    mean: Score = {}
+    for name in METRICS:
+        value = intervals.mean_defined(values[name][columns])
+        mean |= {name: _number(value), f"{name}_low": None, f"{name}_high": None}
+        if draws:
+            of_draws = intervals.mean_defined(draws[name][:, columns])
+            low, high = intervals.interval(float(value), of_draws, subjects, *_range(name))
+            mean |= {f"{name}_low": low, f"{name}_high": high}
+    for key, name in AU_COUNTS.items():
+        mean[key] = int((~np.isnan(values[name][columns])).sum())
+    return mean | {"undefined": [int(aus[c]) for c in columns if np.isnan(values["f1"][c])]}
 
 
-def _per_column(wrong: NDArray[np.bool_], names: list[str]) -> str:
-    total = wrong.sum(axis=0)
-    return ", ".join(f"{names[column]}: {total[column]}" for column in np.flatnonzero(total))
+def _range(metric: str) -> tuple[float, float]:
+    return (-1, 1) if metric == "mcc" else (0, 1)
 
 
-def _checked_threshold(threshold: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    values = np.asarray(threshold, np.float64)
-    if values.shape not in ((), shape[1:], shape):
-        raise ValueError(
-            f"threshold of shape {values.shape}: give one number, one per AU ({shape[1]}), or one per frame "
-            f"and AU {shape}"
-        )
-    if not ((values >= 0) & (values <= 1)).all():
-        raise ValueError(f"threshold {values.tolist()}: a probability in [0, 1] is needed")
-    return values if values.ndim == 2 else np.broadcast_to(values, shape[1:])
-
-
-def f1_from_counts(counts: NDArray[Any]) -> NDArray[np.float64]:
-    """F1 from the counts (..., 4) of `subject_counts`; nan where there is no positive."""
-    tp, fp, fn = (counts[..., cell].astype(np.float64) for cell in (_TP, _FP, _FN))
-    f1 = np.full(tp.shape, np.nan)
-    np.divide(2 * tp, 2 * tp + fp + fn, out=f1, where=tp + fn > 0)
-    return f1
-
-
-def _rates(counts: NDArray[np.int64]) -> Score:
-    tp, fp, fn, tn = (int(count) for count in counts)
-    coded, positives = tp + fp + fn + tn, tp + fn
-    return {
-        "f1": float(f1_from_counts(counts)) if positives else None,
-        "f1_low": None,
-        "f1_high": None,
-        "precision": tp / (tp + fp) if tp + fp else None,
-        "recall": tp / positives if positives else None,
-        "accuracy": (tp + tn) / coded if coded else None,
-        "auc": None,
-        "base_rate": positives / coded if coded else None,
-        "positives": positives,
-        "coded": coded,
-    }
-
-
-def _mean(per_au: list[Score], draws: NDArray[np.float64] | None) -> Score:
-    """Means over the AUs where a number is defined; intervals of the per-draw mean F1."""
-    defined = {key: [row[key] for row in per_au if row[key] is not None] for key in _MEANS}
-    mean: Score = {key: float(np.mean(values)) if values else None for key, values in defined.items()}
-    mean |= {"f1_low": None, "f1_high": None}
-    if draws is not None and defined["f1"]:
-        held = ~np.isnan(draws)
-        total, number = np.where(held, draws, 0).sum(axis=1), held.sum(axis=1)
-        mean["f1_low"], mean["f1_high"] = _percentiles(total[number > 0] / number[number > 0])
-    return mean | {
-        "aus": len(defined["f1"]),
-        "auc_aus": len(defined["auc"]),
-        "accuracy_aus": len(defined["accuracy"]),
-        "undefined": [row["au"] for row in per_au if row["f1"] is None],
-    }
-
-
-_MEANS = ("f1", "accuracy", "auc")
-
-
-def _percentiles(draws: NDArray[np.float64]) -> tuple[float, float]:
-    low, high = np.percentile(draws[~np.isnan(draws)], (2.5, 97.5))
-    return float(low), float(high)
-
-
-def _interval_note(subjects: int, bootstrap: int) -> str | None:
-    if not bootstrap or subjects >= FEW_SUBJECTS:
-        return None
-    if subjects < 2:
-        return f"no interval: {subjects} subject, and the bootstrap resamples subjects"
-    note = (
-        f"interval too narrow: {subjects} subjects; a 95 % percentile bootstrap over fewer than "
-        f"{FEW_SUBJECTS} subjects covers about 87 to 91 %"
-    )
-    warnings.warn(note, stacklevel=3)
-    return note
+def _number(value: NDArray[np.float64]) -> float | None:
+    return None if np.isnan(value) else float(value)

@@ -92,26 +92,28 @@ def f1_intervals(
 def loss_curves(
     step: NDArray[np.floating],
     terms: Mapping[str, NDArray[np.floating]],
-    inner_step: NDArray[np.floating],
-    inner_f1: NDArray[np.floating],
+    scored_step: NDArray[np.floating],
+    scored_f1: NDArray[np.floating],
     chosen_step: float | None = None,
+    scored: str = "inner",
 ) -> Figure:
-    """Loss terms over the steps of one stage, each on its own scale, and the F1 on inner subjects.
+    """Loss terms over the steps of one stage, each on its own scale, and the F1 of the epochs, where scored.
 
     Args:
       step: (s,) of the training rows.
       terms: name -> (s,), the total first; nan where a row lacks the term.
-      inner_step, inner_f1: (e,) of the validation rows.
+      scored_step, scored_f1: (e,) of the epochs that were scored; e may be 0.
       chosen_step: where the epoch was chosen; marked on the F1.
+      scored: on which subjects.
     """
-    panels = len(terms) + 1
+    panels = len(terms) + (len(scored_step) > 0)
     columns = min(6, panels)
     lines = -(-panels // columns)
     figure = Figure(figsize=(WIDTH, 1.95 * lines), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False).ravel()
     for axes in grid[panels:]:
         axes.set_visible(False)
-    ends = np.concatenate([step, inner_step])
+    ends = np.concatenate([step, scored_step])
     for axes, (name, values) in zip(grid, terms.items(), strict=False):
         held = np.isfinite(values)
         axes.plot(step[held], values[held], color=SERIES[0], lw=0.7, alpha=0.3)
@@ -121,11 +123,12 @@ def loss_curves(
         axes.set_ylim(low - margin, high + margin)  # the first steps may shoot over the top
         axes.set_title(name, color=INK)
     axes = grid[panels - 1]
-    axes.plot(inner_step, inner_f1, "o-", color=SERIES[1], lw=1.8, ms=3.5, clip_on=False)
-    axes.set_title("F1, inner subjects", color=INK)
-    axes.set_ylim(0, max(1e-3, 1.3 * np.nanmax(inner_f1, initial=0)))
-    if chosen_step is not None and len(inner_step):
-        f1 = inner_f1[np.argmin(np.abs(inner_step - chosen_step))]
+    if len(scored_step):
+        axes.plot(scored_step, scored_f1, "o-", color=SERIES[1], lw=1.8, ms=3.5, clip_on=False)
+        axes.set_title(f"F1, {scored} subjects", color=INK)
+        axes.set_ylim(0, max(1e-3, 1.3 * np.nanmax(scored_f1, initial=0)))
+    if chosen_step is not None and len(scored_step):
+        f1 = scored_f1[np.argmin(np.abs(scored_step - chosen_step))]
         axes.plot(chosen_step, f1, "o", mfc="none", mec=INK, ms=9, mew=1.4, clip_on=False)
         late = chosen_step > ends.mean()
         axes.annotate(

@@ -30,7 +30,8 @@ def test_csv_holds_the_numbers_unrounded(run, tmp_path):
     assert len(table) == (2 * 2 + 2) * 13 and table.synthetic.all()
     assert set(table.manifest_hash) == {scores["manifest_hash"]}
     for stage in ("frames", "clips"):
-        for key, selection in tables.SELECTIONS.items():
+        for key in ("at_half", "honest"):
+            selection = tables.SELECTIONS[key]
             part = table[(table.system == stage) & (table.selection == selection)].set_index("au")
             score = scores["stages"][stage][key]
             for row in score["per_au"]:
@@ -78,12 +79,13 @@ def test_an_undefined_au_shows_a_dash_and_a_note(build_run, tmp_path):
     assert frame[frame.au == "AU24"].f1.isna().all()
 
 
-@pytest.mark.filterwarnings("ignore:interval too narrow")
+@pytest.mark.filterwarnings("ignore:interval may be too narrow")
 def test_few_subjects_and_an_au_without_negatives_are_noted(build_run, tmp_path):
     scores = build_run(tmp_path, n_subjects=5)
     scores["stages"]["clips"]["at_half"]["per_au"][0]["auc"] = None
     first, second = tables.notes(scores)
-    assert first.startswith("interval too narrow: 5 subjects") and second.startswith("AU01: no negative")
+    assert first.startswith("interval may be too narrow: 5 subjects")
+    assert second.startswith("AU01: no negative")
 
 
 def test_real_scores_do_not_say_synthetic(build_run, tmp_path):
