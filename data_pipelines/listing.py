@@ -172,7 +172,7 @@ def _landmarks(
     listed: Listed, position: int, picture: np.ndarray, faces: FaceSource | None, remarks: Remarks
 ) -> np.ndarray:
     if faces is None:
-        assert listed.landmarks is not None, "the corpus was asked for before"
+        assert listed.landmarks is not None, "asked for before anything is prepared"
         points = np.asarray(listed.landmarks(position), np.float64)
     else:
         index = int((listed.frames if listed.indices is None else listed.indices)[position])
@@ -265,19 +265,14 @@ def corpus_of(
       read: lists one of them; a function of a module, since other processes call it.
       alignment: a name in `jaxau.faces.align.ALIGNMENTS`.
       faces: finds landmarks; None = those of the corpus.
-      points: landmarks of a face that the corpus supplies; 0 = none.
+      points: landmarks of a face that the corpus supplies; 0 = none, so that ``faces`` is needed.
       about: further fields of the manifest.
       request: further arguments that decide what the records hold.
 
     Raises:
-      ValueError: unknown alignment; no landmarks; a face source that cannot be opened.
+      ValueError: unknown alignment; a face source that cannot be opened.
     """
     check_alignment(alignment)
-    if faces is None and not points:
-        raise ValueError(
-            f"{name}: there are no landmarks in {raw_dir}; give --detector=yunet --detector_weights=FILE, or "
-            "--landmarks=TABLE.csv"
-        )
     if faces is not None:
         faces.check()
     subjects = sorted({subject for subject, _ in videos})

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from data_pipelines import sampling, transforms
-from data_pipelines.protocols import Split, kept, left_out, split_subjects
+from data_pipelines.protocols import Split, kept, left_out, ranges_of, split_subjects
 from data_pipelines.records import ABSENT, OCCURS, Manifest, Records
 from jaxau import facs
 from jaxau.config import Augment, Config
@@ -270,7 +270,7 @@ class Data:
         videos = []
         for video in self.manifest["videos"]:
             subject, frames = video["subject_name"], np.array(video["frames"])
-            keep = kept(frames, removed.get(subject, ()))
+            keep = kept(frames, ranges_of(removed, video))
             records, key = video["start"] + np.arange(len(frames)), (video["subject"], video["video"])
             videos.append(
                 _Video(records[keep], frames[keep], records[~keep], subject, key, video["video_name"])

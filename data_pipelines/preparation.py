@@ -16,11 +16,12 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -34,6 +35,7 @@ from jaxau import files
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
+Result = TypeVar("Result")
 What = Literal["frame", "uncoded", "label", "landmarks"]
 
 
@@ -190,8 +192,14 @@ def prepare(corpus: Corpus, data_dir: Path | str, workers: int = 0) -> bool:
       Whether there was anything to do.
 
     Raises:
-      ValueError: another data set is in the way, or another process works on it; nothing is changed.
+      ValueError: another data set is in the way, or another process works on it; there are no landmarks;
+        nothing is changed. No frame can be used.
     """
+    if not corpus.manifest["landmarks"]:
+        raise ValueError(
+            f"{corpus.name}: its folder holds no landmarks; give --detector=yunet --detector_weights=FILE, "
+            "or --landmarks=TABLE.csv"
+        )
     data_dir = Path(data_dir)
     final, unfinished = data_dir / corpus.name, data_dir / f"{corpus.name}.unfinished"
     if (final / records.MANIFEST).is_file():
@@ -302,28 +310,41 @@ def _check_any(corpus: Corpus, parts_folder: Path) -> None:
 def _make_parts(corpus: Corpus, folder: Path, workers: int) -> None:
     parts = corpus.parts or len(corpus.subjects)
     missing = [i for i in range(parts) if not _part_path(folder, i).is_file()]
-    bar = tqdm(
-        desc=f"{corpus.name}: {'parts' if corpus.parts else 'subjects'}",
-        total=parts,
-        initial=parts - len(missing),
-        file=sys.stderr,
-    )
+    title = f"{corpus.name}: {'parts' if corpus.parts else 'subjects'}"
+    for _ in in_parallel(partial(_write_part, corpus, folder), missing, workers, title, parts - len(missing)):
+        pass
+
+
+def in_parallel(
+    work: Callable[[int], Result], numbers: Sequence[int], workers: int, title: str, done: int = 0
+) -> Iterator[tuple[int, Result]]:
+    """Call ``work`` for each number, in other processes and with a progress bar.
+
+    Args:
+      work: picklable.
+      numbers: its arguments.
+      workers: processes; 1 = this process alone.
+      title: of the bar.
+      done: how many were done before.
+
+    Yields:
+      Each number with its result, in the order in which they are finished.
+    """
+    bar = tqdm(desc=title, total=done + len(numbers), initial=done, file=sys.stderr)
     with bar:
         if workers == 1:
-            for number in missing:
-                _write_part(corpus, folder, number)
+            for number in numbers:
+                yield number, work(number)
                 bar.update()
             return
-        with _single_threaded_children(), _pool(min(workers, max(len(missing), 1))) as pool:
-            pending: set[Future[int]] = {
-                pool.submit(_write_part, corpus, folder, number) for number in missing
-            }
+        with _single_threaded_children(), _pool(min(workers, max(len(numbers), 1))) as pool:
+            pending = {pool.submit(work, number): number for number in numbers}
             while pending:
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                for future in done:
+                for future in wait(pending, return_when=FIRST_COMPLETED).done:
                     if error := future.exception():
                         pool.shutdown(wait=False, cancel_futures=True)
                         raise error
+                    yield pending.pop(future), future.result()
                     bar.update()
 
 

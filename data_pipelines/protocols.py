@@ -1,18 +1,25 @@
 """Protocols: which subjects are tested in which fold, and which frames count, as named lists.
 
-A protocol pins folds by subject, because public repositories number the same parts differently. The
+A protocol pins folds by subject, because public repositories number the same parts differently; its
+subjects and the frames that it leaves out stand in the files of ``lists/``. The
 lists of BP4D and DISFA are those that JAA-Net, ME-GraphAU and AU-Net share; the folds of both are
 numbered as in ME-GraphAU (fold 1 tests part 3, fold 2 part 2, fold 3 part 1), whose recipe LAC
 inherits. (AU-Net numbers DISFA the other way round: its subset k tests part k.)
 
 Papers also differ in the frames. The rule "all" keeps every frame of the data set (ME-GraphAU, MDHR,
-LAC); "landmarks" leaves out those whose landmarks the corpus's owner lists as bad (JAA-Net, AU-Net).
+LAC); "landmarks" leaves out those without landmarks (BP4D) or whose landmarks the corpus's owner lists as bad
+(DISFA), as JAA-Net does; "aunet" leaves out what AU-Net's lists lack, 38 frames more of BP4D.
 Scores under different rules are not on the same test frames.
+
+The three folds of BP4D+, for which no public lists were found, were drawn once, balanced by sex, and are kept
+in their file.
 """
 
+import csv
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,69 +42,78 @@ class Protocol:
       tests: test subjects of each fold; None where the manifest of the data set holds them.
       test_frames: frames of each fold's test subjects in the whole corpus, by frame rule.
       strata: attributes of subjects that its folds share evenly, where the manifest has them.
+      rest_trains: subjects that no fold tests are trained on in each (an official split, or a protocol that
+        tests on another corpus); else every subject must be tested once.
     """
 
     corpus: str
     tests: Folds | None = None
     test_frames: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     strata: tuple[str, ...] = ()
+    rest_trains: bool = False
 
 
-_BP4D_PARTS = (
-    "F001 M007 F018 F008 F002 M004 F010 F009 M012 M001 F016 M014 F023 M008",
-    "M011 F003 M010 M002 F005 F022 M018 M017 F013 M016 F020 F011 M013 M005",
-    "F007 F015 F006 F019 M006 M009 F012 M003 F004 F021 F017 M015 F014",
-)
-_DISFA_PARTS = (
-    "SN002 SN010 SN001 SN026 SN027 SN032 SN030 SN009 SN016",
-    "SN013 SN018 SN011 SN028 SN012 SN006 SN031 SN021 SN024",
-    "SN003 SN029 SN023 SN025 SN008 SN005 SN007 SN017 SN004",
-)
+_LISTS = Path(__file__).parent / "lists"
 
 
-def _last_part_first(parts: Sequence[str]) -> Folds:
-    return tuple(tuple(part.split()) for part in reversed(parts))
+def _read_folds(name: str) -> Folds:
+    """The file ``lists/<name>.csv``: fold and subject."""
+    folds: dict[str, list[str]] = {}
+    for row in csv.DictReader((_LISTS / f"{name}.csv").read_text().splitlines()):
+        folds.setdefault(row["fold"], []).append(row["subject"])
+    return tuple(tuple(folds[fold]) for fold in sorted(folds, key=int))
+
+
+def _read_ranges(name: str) -> dict[str, Ranges]:
+    """The file ``lists/<name>.csv``: name of a subject or video, first and last frame."""
+    ranges: dict[str, Ranges] = {}
+    for row in csv.DictReader((_LISTS / f"{name}.csv").read_text().splitlines()):
+        ranges[row["name"]] = (*ranges.get(row["name"], ()), (int(row["first"]), int(row["last"])))
+    return ranges
 
 
 PROTOCOLS: dict[str, Protocol] = {
-    "bp4d-3fold": Protocol("bp4d", _last_part_first(_BP4D_PARTS), {"all": (46_034, 50_182, 50_631)}),
+    "bp4d-3fold": Protocol(
+        "bp4d",
+        _read_folds("bp4d-3fold"),
+        {
+            "all": (46_034, 50_182, 50_631),
+            "landmarks": (45_809, 50_166, 50_601),
+            "aunet": (45_795, 50_154, 50_589),
+        },
+    ),
     "disfa-3fold": Protocol(
         "disfa",
-        _last_part_first(_DISFA_PARTS),
-        {"all": (43_605, 43_605, 43_604), "landmarks": (42_627, 40_344, 43_173)},
+        _read_folds("disfa-3fold"),
+        {
+            "all": (43_605, 43_605, 43_604),
+            "landmarks": (42_627, 40_344, 43_173),
+            "aunet": (42_627, 40_344, 43_173),
+        },
     ),
+    "bp4dplus-3fold": Protocol("bp4dplus", _read_folds("bp4dplus-3fold")),
+    "bp4d-to-bp4dplus": Protocol("bp4d", ((),), rest_trains=True),
+    "gft-official": Protocol("gft", rest_trains=True),
+    "affwild2-12au": Protocol("aff_wild2", rest_trains=True),
+    "affwild2-8au": Protocol("aff_wild2_8au", rest_trains=True),
+    "raf-au-80-20": Protocol("raf_au", rest_trains=True),
+    "folder": Protocol("folder"),
     "synthetic-3fold": Protocol("synthetic", strata=("sex", "skin tone", "glasses")),
 }
 
 EVERYONE = "all"
 """The protocol of any corpus that nothing is trained on: one fold, in which every subject is tested."""
 
-# As DISFA's owner lists them; frames count from 1.
-_DISFA_BAD_LANDMARKS: dict[str, Ranges] = {
-    "SN001": ((398, 420), (3190, 3243)),
-    "SN002": ((800, 826),),
-    "SN004": ((4541, 4555),),
-    "SN006": ((1349, 1405),),
-    "SN009": ((1736, 1808), (1851, 1885)),
-    "SN011": ((4529, 4533), (4830, 4845)),
-    "SN021": (
-        (574, 616), (985, 1164), (1190, 1205), (1305, 1338), (1665, 1710), (1862, 2477), (2554, 4657),
-        (4710, 4722),
-    ),
-    "SN023": ((1021, 1049), (3378, 3557), (3584, 3668), (4547, 4621), (4741, 4772), (4825, 4845)),
-    "SN025": ((4596, 4662), (4816, 4835)),
-    "SN027": ((3461, 3494), (4738, 4785)),
-    "SN028": ((1875, 1885), (4571, 4690)),
-    "SN029": ((4090, 4543),),
-    "SN030": ((939, 962), (1406, 1422), (2100, 2132), (2893, 2955)),
-}  # fmt: skip
-
-FRAME_RULES: dict[str, dict[str, Mapping[str, Ranges]]] = {"disfa": {"landmarks": _DISFA_BAD_LANDMARKS}}
-"""Corpus -> rule -> subject -> frames that the rule leaves out; every corpus has the rule "all" besides."""
+FRAME_RULES: dict[str, dict[str, Mapping[str, Ranges]]] = {
+    "bp4d": {"landmarks": _read_ranges("bp4d-no-landmarks"), "aunet": _read_ranges("bp4d-aunet")},
+    "disfa": dict.fromkeys(("landmarks", "aunet"), _read_ranges("disfa-bad-landmarks")),
+}
+"""Corpus -> rule -> subject or video -> frames that the rule leaves out, numbered as in the owner's label
+files; every corpus has the rule "all" besides."""
 
 
 def left_out(corpus: str, rule: str) -> Mapping[str, Ranges]:
-    """The frames that a frame rule leaves out, by name of the subject.
+    """The frames that a frame rule leaves out, by name of the subject or video (`ranges_of`).
 
     Raises:
       ValueError: the corpus has no such rule.
@@ -109,6 +125,11 @@ def left_out(corpus: str, rule: str) -> Mapping[str, Ranges]:
             f"{list(rules)}; choose one of these"
         )
     return rules[rule]
+
+
+def ranges_of(removed: Mapping[str, Ranges], video: Mapping[str, Any]) -> Ranges:
+    """The frames of a video of the manifest that ``removed`` leaves out."""
+    return removed.get(video.get("video_name", ""), removed.get(video["subject_name"], ()))
 
 
 def kept(frames: ArrayLike, ranges: Ranges) -> np.ndarray:
@@ -153,6 +174,11 @@ def folds(name: str, manifest: Mapping[str, Any], fold_seed: int = 0) -> Folds:
             f"protocol {name!r} belongs to the corpus {protocol.corpus!r}, the data set is "
             f"{manifest['corpus']!r}: use a protocol of that corpus"
         )
+    if not _has_folds(name, manifest):
+        raise ValueError(
+            f"protocol {name!r}: this data set does not say who is tested; prepare it from files that tell "
+            "training and test apart, or use another protocol"
+        )
     tests = protocol.tests or tuple(tuple(fold) for fold in manifest["folds"][name])
     listed = [subject for fold in tests for subject in fold]
     twice = sorted({subject for subject in listed if listed.count(subject) > 1})
@@ -163,7 +189,7 @@ def folds(name: str, manifest: Mapping[str, Any], fold_seed: int = 0) -> Folds:
         )
     present = {subject["name"] for subject in manifest["subjects"]}
     nowhere, absent = sorted(present - set(listed)), sorted(set(listed) - present)
-    if nowhere:
+    if nowhere and not protocol.rest_trains:
         raise ValueError(
             f"protocol {name!r}: subjects {nowhere} of the data set are in no fold; each must be "
             "in one, add them to the protocol or use another"
@@ -175,11 +201,17 @@ def folds(name: str, manifest: Mapping[str, Any], fold_seed: int = 0) -> Folds:
         )
     if not fold_seed:
         return tests
+    if protocol.rest_trains:
+        raise ValueError(f"config.data.fold_seed={fold_seed}: the test subjects of {name!r} are fixed; use 0")
     of = manifest.get("attributes", {})
     strata = {
         subject: tuple(of.get(subject, {}).get(key, "") for key in protocol.strata) for subject in listed
     }
     return _redraw(strata, len(tests), _generator(f"{name} redrawn {fold_seed}"))
+
+
+def _has_folds(name: str, manifest: Mapping[str, Any]) -> bool:
+    return PROTOCOLS[name].tests is not None or name in manifest.get("folds", {})
 
 
 def _redraw(strata: Mapping[str, tuple[str, ...]], number: int, rng: np.random.Generator) -> Folds:
@@ -231,7 +263,7 @@ def split_subjects(
     test = tests[fold - 1]
     if protocol == EVERYONE:
         return Split(train=(), inner=(), test=tuple(sorted(test)))
-    others = sorted(subject for other in tests if other is not test for subject in other)
+    others = sorted({subject["name"] for subject in manifest["subjects"]} - set(test))
     held_back = max(round(inner_fraction * len(others)), 1) if inner_fraction > 0 else 0
     if held_back >= len(others):
         raise ValueError(
@@ -250,12 +282,17 @@ def split_subjects(
 
 def tested_frames(name: str, manifest: Mapping[str, Any], rule: str) -> list[int]:
     """How many frames of a prepared data set each fold tests under a frame rule."""
+    counts = _count_frames(manifest, rule)
+    return [sum(counts[subject] for subject in test) for test in folds(name, manifest)]
+
+
+def _count_frames(manifest: Mapping[str, Any], rule: str) -> dict[str, int]:
+    """Subject -> frames that a frame rule keeps."""
     removed = left_out(manifest["corpus"], rule)
     counts = {subject["name"]: 0 for subject in manifest["subjects"]}
     for video in manifest["videos"]:
-        subject = video["subject_name"]
-        counts[subject] += int(kept(video["frames"], removed.get(subject, ())).sum())
-    return [sum(counts[subject] for subject in test) for test in folds(name, manifest)]
+        counts[video["subject_name"]] += int(kept(video["frames"], ranges_of(removed, video)).sum())
+    return counts
 
 
 def unexpected(manifest: Mapping[str, Any]) -> list[str]:
@@ -267,7 +304,7 @@ def unexpected(manifest: Mapping[str, Any]) -> list[str]:
     """
     lines = []
     for name, protocol in PROTOCOLS.items():
-        if protocol.corpus != manifest["corpus"]:
+        if protocol.corpus != manifest["corpus"] or not _has_folds(name, manifest):
             continue
         try:
             folds(name, manifest)
@@ -305,21 +342,25 @@ def describe(manifests: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]
     for name, protocol in PROTOCOLS.items():
         tests: Folds = protocol.tests or ()
         frames: dict[str, Sequence[int]] = dict(protocol.test_frames)
-        if manifest := manifests.get(protocol.corpus):
+        totals = {rule: sum(count) for rule, count in frames.items()}
+        everyone = [subject for test in tests for subject in test]
+        if (manifest := manifests.get(protocol.corpus)) and _has_folds(name, manifest):
             tests = folds(name, manifest)
             rules = ("all", *FRAME_RULES.get(protocol.corpus, ()))
             frames = {rule: tested_frames(name, manifest, rule) for rule in rules}
+            totals = {rule: sum(_count_frames(manifest, rule).values()) for rule in rules}
+            everyone = [subject["name"] for subject in manifest["subjects"]]
         listed = []
         for i, test in enumerate(tests):
             counts = {
-                rule: {"test": count[i], "train": sum(count) - count[i]} for rule, count in frames.items()
+                rule: {"test": count[i], "train": totals[rule] - count[i]} for rule, count in frames.items()
             }
             every = counts.get("all", {"test": None, "train": None})
             listed.append(
                 {
                     "fold": i + 1,
                     "test": list(test),
-                    "train": [subject for other in tests if other is not test for subject in other],
+                    "train": [subject for subject in everyone if subject not in set(test)],
                     "test_frames": every["test"],
                     "train_frames": every["train"],
                     "frames": counts,

@@ -105,7 +105,8 @@ class DataConfig:
       fold: 1-based fold whose subjects are the test subjects.
       fold_seed: 0 = the protocol's own folds; n > 0 = as many, drawn at random anew, the n-th redraw.
       frames: rule for the frames that train and are scored: "all", or "landmarks", without those whose
-        landmarks the corpus's owner lists as bad (JAA-Net's choice; scores are on other frames then).
+        landmarks are missing or listed as bad by the corpus's owner (JAA-Net's choice), or "aunet", without
+        what AU-Net's lists lack; scores are on other frames then.
       alignment: the named alignment that the records must have.
       image_size: side of the network's input in pixels.
       inner_fraction: share of the training subjects held back to select epoch and thresholds, where the
@@ -120,7 +121,7 @@ class DataConfig:
     protocol: str
     fold: int = 1
     fold_seed: int = 0
-    frames: Literal["all", "landmarks"] = "all"
+    frames: Literal["all", "landmarks", "aunet"] = "all"
     alignment: str = "jaa256"
     image_size: int = 224
     inner_fraction: float = 0.2

@@ -68,7 +68,7 @@ def corpus(
       release: "aff_wild2" (12 AUs) or "aff_wild2_8au".
 
     Raises:
-      ValueError: no such corpus in ``raw_dir``, or a video in both sets; no landmarks.
+      ValueError: no such corpus in ``raw_dir``, or a video in both sets.
     """
     raw_dir, aus = Path(raw_dir), facs.CORPUS_AUS[release]
     sets = {name: _videos(raw_dir, folders) for name, folders in _SETS.items()}

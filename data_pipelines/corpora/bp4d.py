@@ -64,7 +64,7 @@ def corpus(
       plus: whether it is BP4D+.
 
     Raises:
-      ValueError: no such corpus in ``raw_dir``; no landmarks.
+      ValueError: no such corpus in ``raw_dir``.
     """
     raw_dir, name = Path(raw_dir), "BP4D+" if plus else "BP4D"
     videos = sorted(match.groups() for match in map(_LABEL_FILE.fullmatch, _label_files(raw_dir)) if match)

@@ -53,7 +53,7 @@ def corpus(
       min_intensity: an AU occurs from this intensity on.
 
     Raises:
-      ValueError: no labels, or a table that is not as described; subjects in two folds; no landmarks.
+      ValueError: no labels, or a table that is not as described; subjects in two folds.
     """
     raw_dir = Path(raw_dir)
     table, columns = _read_table(raw_dir)

@@ -36,6 +36,7 @@ from data_pipelines.listing import (
     corpus_of,
     first_folder,
     not_as_shipped,
+    numbered_pictures,
     occurrence,
     rows_of,
 )
@@ -83,7 +84,7 @@ def corpus(raw_dir: Path | str, alignment: str, name: str, faces: FaceSource | N
       faces: finds landmarks in place of those of the lists.
 
     Raises:
-      ValueError: another corpus; no lists, or lists that do not fit each other; no landmarks.
+      ValueError: another corpus; no lists, or lists that do not fit each other.
     """
     if name not in _KINDS:
         raise ValueError(f"lists of {name!r}: known are lists of {list(_KINDS)}; choose one of these")
@@ -137,24 +138,17 @@ def _read(name: str, raw_dir: Path, subject: str, video: str) -> Listed:
         f"{subject}_{video}" if video else subject,
         np.array(frames, np.int32),
         intensity,
-        [_find_picture(raw_dir, path) for _, path, _, _ in lines],
+        _find_pictures(raw_dir, [path for _, path, _, _ in lines]),
         landmarks=rows_of(points) if lists.points else None,
         remarks=remarks.all(),
     )
 
 
-def _find_picture(raw_dir: Path, path: str) -> Path | None:
-    folder = first_folder(raw_dir, "imgs", "images", "img", ".") or raw_dir
-    there = folder / path
-    if there.is_file():
-        return there
-    # Copies differ in the padding of the number and in the kind of file.
-    number, found = int(there.stem), None
-    for suffix in dict.fromkeys((there.suffix, ".jpg", ".png")):
-        for width in range(1, 7):
-            candidate = there.with_name(f"{number:0{width}d}{suffix}")
-            found = found or (candidate if candidate.is_file() else None)
-    return found
+def _find_pictures(raw_dir: Path, paths: list[str]) -> list[Path | None]:
+    """The files of some paths; copies differ in the padding of the numbers and in the kind of file."""
+    below = first_folder(raw_dir, "imgs", "images", "img") or raw_dir
+    folders = {folder: numbered_pictures(folder) for folder in {(below / path).parent for path in paths}}
+    return [folders[(below / path).parent].get(int((below / path).stem)) for path in paths]
 
 
 @functools.lru_cache(maxsize=1)

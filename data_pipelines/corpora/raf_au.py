@@ -41,7 +41,7 @@ def corpus(raw_dir: Path | str, alignment: str, faces: FaceSource | None) -> Cor
       faces: finds landmarks.
 
     Raises:
-      ValueError: no such corpus in ``raw_dir``; no landmarks.
+      ValueError: no such corpus in ``raw_dir``.
     """
     raw_dir, aus = Path(raw_dir), facs.CORPUS_AUS["raf_au"]
     names = sorted(_read_labels(raw_dir))

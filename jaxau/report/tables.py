@@ -207,8 +207,8 @@ def notes(scores: Scores) -> list[str]:
         ]
         if never_found:
             found.append(
-                f"{', '.join(never_found)} ({system}, {selection}): nothing predicted present, so precision and "
-                "MCC are undefined and not in their means"
+                f"{', '.join(never_found)} ({system}, {selection}): nothing predicted present, so precision "
+                "and MCC are undefined and not in their means"
             )
         if in_some:
             found.append(

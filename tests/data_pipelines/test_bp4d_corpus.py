@@ -169,5 +169,6 @@ def test_something_else(tmp_path):
 
 def test_without_landmarks_a_detector_is_asked_for(folder):
     (folder / "2DFeatures").rename(folder / "elsewhere")
-    with pytest.raises(ValueError, match=r"bp4d: there are no landmarks .*--detector=yunet"):
-        bp4d.corpus(folder, "jaa256")
+    with pytest.raises(ValueError, match=r"bp4d: its folder holds no landmarks; .*--detector=yunet"):
+        prepare(bp4d.corpus(folder, "jaa256"), folder / "data")
+    assert not (folder / "data").exists()

@@ -6,6 +6,7 @@ from corpus_folders import faces, parts, remarks, shows, write_landmarks, write_
 
 from data_pipelines.corpora import aff_wild2, raf_au
 from data_pipelines.face_source import FaceSource
+from data_pipelines.preparation import prepare
 from data_pipelines.records import ABSENT, OCCURS
 from jaxau import facs
 from jaxau.faces.align import align, transform_points
@@ -140,8 +141,8 @@ def test_lines_that_are_no_labels(tmp_path, line):
 
 
 def test_no_landmarks_or_another_folder(raf, tmp_path_factory):
-    with pytest.raises(ValueError, match=r"raf_au: there are no landmarks .*--landmarks=TABLE.csv"):
-        raf_au.corpus(raf[0], "jaa256", None)
+    with pytest.raises(ValueError, match=r"raf_au: its folder holds no landmarks; .*--landmarks=TABLE.csv"):
+        prepare(raf_au.corpus(raf[0], "jaa256", None), raf[0] / "data")
     empty = tmp_path_factory.mktemp("empty")
     with pytest.raises(ValueError, match="not RAF-AU as its owner ships it"):
         raf_au.corpus(empty, "jaa256", None)

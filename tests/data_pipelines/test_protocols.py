@@ -61,7 +61,7 @@ def test_a_whole_corpus_is_as_published_and_a_shorter_one_is_not():
     whole = {**of_corpus("disfa-3fold"), "videos": videos}
     assert protocols.unexpected(whole) == []
     videos[0]["frames"].pop()
-    every, landmarks = protocols.unexpected(whole)
+    every, landmarks, _ = protocols.unexpected(whole)
     assert "'all': the folds test 43,604 + 43,605 + 43,604 = 130,813 frames, the whole corpus" in every
     assert "'landmarks': the folds test 42,626 + 40,344 + 43,173 = 126,143 frames" in landmarks
     whole["subjects"].pop()
@@ -71,9 +71,17 @@ def test_a_whole_corpus_is_as_published_and_a_shorter_one_is_not():
 
 def test_frame_rules_are_described():
     known = {p["protocol"]: p for p in describe({})}
+    landmarks = {"test": 40_344, "train": 85_800}
     assert known["disfa-3fold"]["folds"][1]["frames"] == {
         "all": {"test": 43_605, "train": 87_209},
-        "landmarks": {"test": 40_344, "train": 85_800},
+        "landmarks": landmarks,
+        "aunet": landmarks,
+    }
+    frames = known["bp4d-3fold"]["folds"][0]["frames"]
+    assert {rule: count["train"] for rule, count in frames.items()} == {
+        "all": 100_813,
+        "landmarks": 100_767,
+        "aunet": 100_743,
     }
 
 
@@ -204,3 +212,43 @@ def test_everyone_is_tested_and_nobody_trains():
         assert split.test == tuple(sorted(s["name"] for s in data["subjects"]))
         assert split.train == split.inner == ()
     assert protocols.EVERYONE not in {p["protocol"] for p in describe({})}
+
+
+def test_the_folds_of_bp4dplus_are_those_that_were_drawn_balanced_by_sex():
+    tests = PROTOCOLS["bp4dplus-3fold"].tests
+    everyone = {f"F{i:03d}": ("F",) for i in range(1, 83)} | {f"M{i:03d}": ("M",) for i in range(1, 59)}
+    assert tests == protocols._redraw(everyone, 3, protocols._generator("bp4dplus-3fold"))
+    assert sorted(s for test in tests for s in test) == sorted(everyone)
+    women = [sum(s[0] == "F" for s in test) for test in tests]
+    assert sorted(map(len, tests)) == [46, 47, 47] and sorted(women) == [27, 27, 28]
+
+
+def test_an_official_split_trains_on_the_rest():
+    gft = {**manifest(NAMES, "gft"), "folds": {"gft-official": [NAMES[8:]]}}
+    split = split_subjects(gft, "gft-official", 1, 0.25, 0)
+    assert split.test == tuple(NAMES[8:]) and len(split.inner) == 2
+    assert sorted(split.train + split.inner) == NAMES[:8]
+    with pytest.raises(ValueError, match="the test subjects of 'gft-official' are fixed"):
+        folds("gft-official", gft, fold_seed=1)
+    with pytest.raises(ValueError, match="this data set does not say who is tested"):
+        folds("gft-official", manifest(NAMES, "gft"))
+    described = {p["protocol"]: p for p in describe({"gft": gft})}["gft-official"]["folds"]
+    (fold,) = described
+    assert fold["train"] == NAMES[:8] and fold["test"] == NAMES[8:]
+    assert (fold["train_frames"], fold["test_frames"]) == (sum(range(10, 18)), sum(range(18, 22)))
+
+
+def test_training_for_another_corpus_uses_everybody():
+    bp4d = of_corpus("bp4d-3fold")
+    split = split_subjects(bp4d, "bp4d-to-bp4dplus", 1, 0.2, 0)
+    assert split.test == () and len(split.inner) == 8 and len(split.train) == 33
+
+
+def test_ranges_of_videos_and_of_subjects():
+    removed = {"F017_T3": ((2, 3),), "SN001": ((1, 1),)}
+    videos = [
+        {"subject_name": "F017", "video_name": "F017_T3"},
+        {"subject_name": "F017", "video_name": "F017_T2"},
+        {"subject_name": "SN001", "video_name": "SN001"},
+    ]
+    assert [protocols.ranges_of(removed, video) for video in videos] == [((2, 3),), (), ((1, 1),)]
