@@ -12,7 +12,8 @@ import numpy as np
 
 from data_pipelines import protocols, records
 from data_pipelines.listing import Listed, Remarks, pictures, without_path
-from data_pipelines.preparation import Corpus, Remark, in_parallel
+from data_pipelines.parts import Remark
+from data_pipelines.preparation import Corpus, in_parallel
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ import numpy as np
 
 from data_pipelines import records
 from data_pipelines.face_source import FaceSource, NoFace
-from data_pipelines.preparation import Corpus, Part, Remark, What
+from data_pipelines.parts import Part, Remark, What
+from data_pipelines.preparation import Corpus
 from jaxau.faces.align import align, check_alignment, transform_points
 from jaxau.faces.video import PICTURES, open_video, read_image
 

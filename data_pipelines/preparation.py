@@ -8,7 +8,6 @@ with the parts that are missing.
 """
 
 import contextlib
-import dataclasses
 import io
 import json
 import multiprocessing
@@ -18,17 +17,19 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core.example_serializer import ExampleSerializer
 from tqdm import tqdm
 
 from data_pipelines import records
+from data_pipelines.parts import Part, part_length, read_part, read_remarks, write_part, write_whole
 from jaxau import files
 
 # One process per core renders; more threads inside each would only fight for the cores.
@@ -36,82 +37,6 @@ _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 Result = TypeVar("Result")
-What = Literal["frame", "uncoded", "label", "landmarks"]
-
-
-@dataclass(frozen=True)
-class Remark:
-    """Frames of a subject whose records are not simply what the owner's files hold, and why.
-
-    Attributes:
-      what: "frame" left out; "uncoded" frame left out, because the owner says that nobody labelled it;
-        "label" of ``aus`` masked; "landmarks" of another frame, or one of several faces, taken.
-      reason: for people; the same for all these frames.
-      frames: their numbers.
-      aus: whose labels are masked.
-      video: its name; "" where a subject has but one.
-      subject: his name; "" where the part is one subject.
-    """
-
-    what: What
-    reason: str
-    frames: tuple[int, ...]
-    aus: tuple[int, ...] = ()
-    video: str = ""
-    subject: str = ""
-
-    def to_manifest(self, subject: str) -> dict[str, Any]:
-        """The entry of the manifest, with frame numbers as [first, last] pairs."""
-        numbers = np.array(sorted(self.frames))
-        runs = np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1)
-        return {
-            "subject": self.subject or subject,
-            **({"video": self.video} if self.video else {}),
-            "what": self.what,
-            "aus": list(self.aus),
-            "reason": self.reason,
-            "count": len(numbers),
-            "frames": [[int(run[0]), int(run[-1])] for run in runs if len(run)],
-        }
-
-
-@dataclass(frozen=True)
-class Part:
-    """The records of one subject or video, in order of video and frame (n of them; may be none).
-
-    Attributes:
-      images: n JPEGs of the aligned crop.
-      landmarks: (n, p, 2) float32 pixels of the crop.
-      intensity: (n, k) float32.
-      video: (n,) int32.
-      frame: (n,) int32.
-      remarks: what the records leave out or replace.
-      subject: (n,) int32; None = all are of the subject whose number the part has.
-      names: of videos, by their numbers; others are named after subject and number.
-      emotion: (n,) int32 expression labels, where the corpus has them.
-    """
-
-    images: list[bytes]
-    landmarks: np.ndarray
-    intensity: np.ndarray
-    video: np.ndarray
-    frame: np.ndarray
-    remarks: tuple[Remark, ...] = ()
-    subject: np.ndarray | None = None
-    names: Mapping[int, str] = field(default_factory=dict)
-    emotion: np.ndarray | None = None
-
-    def __post_init__(self) -> None:
-        lengths = {
-            "frames": len(self.images),
-            "landmarks": len(self.landmarks),
-            "labels": len(self.intensity),
-            "video numbers": len(self.video),
-            "frame numbers": len(self.frame),
-        }
-        if len(set(lengths.values())) != 1:
-            said = ", ".join(f"{count} {name}" for name, count in lengths.items())
-            raise ValueError(f"{said}: must be as many of each; correct the lists of this subject")
 
 
 @dataclass(frozen=True)
@@ -139,12 +64,20 @@ class Corpus:
     listed: Callable[[int], Any] | None = None
 
 
-class AlignedFaces(tfds.core.GeneratorBasedBuilder):
-    """The parts of any corpus on ArrayRecord, in order of subject, video and frame."""
+# TFDS holds the records of a shard in memory until it is written.
+_RECORDS_PER_SHARD = 2048
+
+
+class AlignedFaces(tfds.core.ShardBasedBuilder):
+    """The parts of any corpus on ArrayRecord, in order of subject, video and frame.
+
+    Shard by shard, because TFDS's other way (``GeneratorBasedBuilder``) collects a whole split in memory, up
+    to 1 GB, and where it then sorts it by keys in order of the frames, all of it.
+    """
 
     VERSION = tfds.core.Version("1.0.0")
 
-    def __init__(self, corpus: Corpus, data_dir: Path, parts: Callable[[], Iterator[Part]]):
+    def __init__(self, corpus: Corpus, data_dir: Path, parts: Sequence[Path]):
         self.name = corpus.name  # of the folder; TFDS would take one name for the class
         self._corpus, self._parts = corpus, parts
         super().__init__(data_dir=data_dir, file_format="array_record")
@@ -159,12 +92,22 @@ class AlignedFaces(tfds.core.GeneratorBasedBuilder):
             disable_shuffling=True,  # a video's frames stay contiguous
         )
 
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        return {records.SPLIT: self._generate_examples()}
+    def _shard_iterators_per_split(self, dl_manager: Any) -> dict[str, Any]:
+        """Whole parts to a shard, as many as fit."""
+        shards: list[list[int]] = [[]]
+        size = 0
+        for number, path in enumerate(self._parts):
+            length = part_length(path)
+            if size and size + length > _RECORDS_PER_SHARD:
+                shards.append([])
+                size = 0
+            shards[-1].append(number)
+            size += length
+        return {records.SPLIT: [partial(self._examples, shard) for shard in shards]}
 
-    def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        index = 0
-        for number, part in enumerate(self._parts()):
+    def _examples(self, shard: Sequence[int]) -> Iterator[tuple[str, dict[str, Any]]]:
+        for number in shard:
+            part = read_part(self._parts[number])
             for i, image in enumerate(part.images):
                 record = {
                     "image": image,
@@ -176,8 +119,7 @@ class AlignedFaces(tfds.core.GeneratorBasedBuilder):
                 }
                 if part.emotion is not None:
                     record["emotion"] = part.emotion[i]
-                yield index, record
-                index += 1
+                yield f"{number}/{i}", record
 
 
 def prepare(corpus: Corpus, data_dir: Path | str, workers: int = 0) -> bool:
@@ -238,73 +180,28 @@ def _check_request(asked: Mapping[str, Any], found: Mapping[str, Any], folder: P
         )
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write a file that is there completely or not at all, even after a power cut."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
 def _part_path(folder: Path, number: int) -> Path:
     return folder / f"{number:05d}.npz"
 
 
-def _write_part(corpus: Corpus, folder: Path, number: int) -> int:
-    part = corpus.make(corpus.request, number)
-    optional: dict[str, Any] = {"subject": part.subject, "emotion": part.emotion}
-    content = io.BytesIO()
-    np.savez(
-        content,
-        jpeg=np.frombuffer(b"".join(part.images), np.uint8),
-        jpeg_end=np.cumsum([len(image) for image in part.images]),
-        landmarks=part.landmarks,
-        intensity=part.intensity,
-        video=part.video,
-        frame=part.frame,
-        remarks=json.dumps([dataclasses.asdict(remark) for remark in part.remarks]),
-        names=json.dumps(list(part.names.items())),
-        **{name: values for name, values in optional.items() if values is not None},
-    )
-    _write_whole(_part_path(folder, number), content.getvalue())
-    return len(part.images)
-
-
-def _read_part(path: Path) -> Part:
-    with np.load(path) as arrays:
-        pieces = np.split(arrays["jpeg"], arrays["jpeg_end"])[:-1]
-        remarks = tuple(
-            Remark(**{**remark, "frames": tuple(remark["frames"]), "aus": tuple(remark["aus"])})
-            for remark in json.loads(arrays["remarks"].item())
-        )
-        return Part(
-            [piece.tobytes() for piece in pieces],
-            arrays["landmarks"],
-            arrays["intensity"],
-            arrays["video"],
-            arrays["frame"],
-            remarks,
-            arrays.get("subject"),
-            dict(json.loads(arrays["names"].item())),
-            arrays.get("emotion"),
-        )
-
-
-def _check_any(corpus: Corpus, parts_folder: Path) -> None:
-    """Refuse a corpus of which nothing is left, and forget its parts, or it would not be read again."""
-    reasons: dict[str, None] = {}
-    for path in sorted(parts_folder.glob("*.npz")):
+def _read_about(
+    corpus: Corpus, parts: Sequence[Path]
+) -> tuple[list[dict[str, Any]], dict[tuple[int, int], str]]:
+    """Of all parts the remarks, as the manifest holds them, and the names of videos."""
+    remarks: list[dict[str, Any]] = []
+    names: dict[tuple[int, int], str] = {}
+    for number, path in enumerate(parts):
         with np.load(path) as arrays:
-            if len(arrays["jpeg_end"]):
-                return
-            reasons.update({remark["reason"]: None for remark in json.loads(arrays["remarks"].item())})
-    shutil.rmtree(parts_folder)
-    raise ValueError(
-        f"{corpus.name}: no frame can be used ({'; '.join(reasons)[:1000] or 'there are none'}); mend the "
-        "folder, --check lists everything"
-    )
+            subjects = np.unique(arrays["subject"]).tolist() if "subject" in arrays else [number]
+            named = "" if "subject" in arrays else corpus.subjects[number]
+            remarks.extend(remark.to_manifest(named) for remark in read_remarks(arrays))
+            videos = json.loads(arrays["names"].item())
+        names.update({(subject, video): name for subject in subjects for video, name in videos})
+    return remarks, names
+
+
+def _write_part(corpus: Corpus, folder: Path, number: int) -> None:
+    write_part(_part_path(folder, number), corpus.make(corpus.request, number))
 
 
 def _make_parts(corpus: Corpus, folder: Path, workers: int) -> None:
@@ -382,25 +279,35 @@ def _single_threaded_children() -> Iterator[None]:
                 os.environ[name] = value
 
 
+@contextlib.contextmanager
+def _in_one_order() -> Iterator[None]:
+    """A record's features are a map, whose order in the file would differ from process to process."""
+    before = ExampleSerializer.serialize_example
+
+    def serialize_example(self: ExampleSerializer, example: Mapping[str, Any]) -> Any:
+        return self.get_tf_example(example).SerializeToString(deterministic=True)
+
+    ExampleSerializer.serialize_example = serialize_example
+    try:
+        yield
+    finally:
+        ExampleSerializer.serialize_example = before
+
+
 def _assemble(corpus: Corpus, folder: Path, parts_folder: Path) -> Path:
     """Shards and manifest from all parts; returns the finished data set's folder."""
     shutil.rmtree(folder, ignore_errors=True)
-    _check_any(corpus, parts_folder)
-
-    remarks: list[dict[str, Any]] = []
-    names: dict[tuple[int, int], str] = {}
-
-    def parts() -> Iterator[Part]:
-        for number in range(corpus.parts or len(corpus.subjects)):
-            part = _read_part(_part_path(parts_folder, number))
-            subjects = [number] if part.subject is None else np.unique(part.subject).tolist()
-            named = "" if part.subject is not None else corpus.subjects[number]
-            remarks.extend(remark.to_manifest(named) for remark in part.remarks)
-            names.update({(s, video): name for s in subjects for video, name in part.names.items()})
-            yield part
-
+    parts = [_part_path(parts_folder, number) for number in range(corpus.parts or len(corpus.subjects))]
+    remarks, names = _read_about(corpus, parts)
+    if not any(part_length(path) for path in parts):
+        shutil.rmtree(parts_folder)  # or the mended folder would not be read
+        reasons = "; ".join(dict.fromkeys(remark["reason"] for remark in remarks))
+        raise ValueError(
+            f"{corpus.name}: no frame can be used ({reasons[:1000] or 'there are none'}); mend the folder, "
+            "--check lists everything"
+        )
     tfds.disable_progress_bar()
-    with contextlib.redirect_stdout(io.StringIO()):  # it announces the temporary folder
+    with _in_one_order(), contextlib.redirect_stdout(io.StringIO()):  # it announces the temporary folder
         builder = AlignedFaces(corpus, folder, parts)
         builder.download_and_prepare()
     source = builder.as_data_source(split=records.SPLIT, decoders={"image": tfds.decode.SkipDecoding()})
@@ -414,5 +321,5 @@ def _assemble(corpus: Corpus, folder: Path, parts_folder: Path) -> Path:
         "request": dict(corpus.request),
     }
     data_set = folder / corpus.name
-    _write_whole(data_set / records.MANIFEST, json.dumps(manifest).encode())
+    write_whole(data_set / records.MANIFEST, json.dumps(manifest).encode())
     return data_set

@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -200,7 +201,7 @@ def summarize(
     source: Any,
     described: Mapping[str, Any],
     subject_names: list[str],
-    video_names: Mapping[tuple[int, int], str],
+    video_names: Mapping[tuple[int, int], str] = MappingProxyType({}),
 ) -> Manifest:
     """What the records hold, read from the records themselves.
 

@@ -2,19 +2,24 @@
 
 python -m launch.prepare --corpus=synthetic --data_dir=data --tier=small --nuisance=0.5
 python -m launch.prepare --corpus=disfa --raw_dir=DISFA --data_dir=data
-python -m launch.prepare --corpus=disfa --data_dir=data --check
-python -m launch.prepare --protocols [--json] [--data_dir=data]
+python -m launch.prepare --corpus=folder --raw_dir=mine --data_dir=data --detector=yunet
+--detector_weights=FILE python -m launch.prepare --corpus=bp4d --raw_dir=BP4D --check [--labels_only]   #
+before any work python -m launch.prepare --corpus=bp4d --data_dir=data --check                  # afterwards,
+of the records python -m launch.prepare --protocols [--json] [--data_dir=data]
 """
 
 import json
 import sys
 from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from absl import flags
 
-from data_pipelines import protocols, records
-from data_pipelines.corpora import disfa, synthetic
+from data_pipelines import corpora, doctor, protocols, records
+from data_pipelines.corpora import synthetic
+from data_pipelines.face_source import FaceSource
 from data_pipelines.preparation import Corpus, prepare
 from data_pipelines.synthetic import SynthConfig
 from jaxau.faces.align import ALIGNMENTS
@@ -24,12 +29,19 @@ FLAGS = flags.FLAGS
 _SYNTHETIC = ("tier", "subjects", "clips", "frames", "size", "fps", "nuisance", "profile", "seed")
 _MOST_REASONS = 20
 
-flags.DEFINE_enum("corpus", None, ["disfa", "synthetic"], "what to prepare")
+flags.DEFINE_enum("corpus", None, [*corpora.NAMES, "synthetic"], "what to prepare")
 flags.DEFINE_string("raw_dir", None, "the corpus as its owner ships it; synthetic needs none")
+flags.DEFINE_bool("lists", False, "--raw_dir holds list files (*_path.txt, *_AUoccur.txt, *_land.txt)")
+flags.DEFINE_enum("detector", None, ["yunet"], "find faces with it, in place of the corpus's own landmarks")
+flags.DEFINE_string("detector_weights", None, "file of the detector: YuNet's ONNX")
+flags.DEFINE_string("landmarks", None, "CSV table of landmarks, in place of the corpus's own")
+flags.DEFINE_float("min_intensity", None, "folder: an AU occurs from this intensity on (2)")
 flags.DEFINE_string("data_dir", None, "folder of all data sets; this one becomes DATA_DIR/CORPUS")
 flags.DEFINE_enum("alignment", "jaa256", sorted(ALIGNMENTS), "how faces are cut out")
 flags.DEFINE_integer("workers", 0, "processes; 0 = all cores", lower_bound=0)
-flags.DEFINE_bool("check", False, "compare the records with their manifest, decode every picture")
+flags.DEFINE_bool("check", False, "with --raw_dir: examine the corpus; else: the records and their manifest")
+flags.DEFINE_bool("labels_only", False, "with --check --raw_dir: do not look at pictures and landmarks")
+flags.DEFINE_bool("go_on", False, "with --check: totals that are not the published ones are no error")
 flags.DEFINE_bool("protocols", False, "list protocols with subjects and frames per fold")
 flags.DEFINE_bool("json", False, "with --protocols: one JSON object")
 
@@ -64,15 +76,11 @@ def main() -> None:
     if FLAGS.protocols:
         _list_protocols()
         return
+    if FLAGS.check and FLAGS.corpus:
+        _check()
+        return
     if not FLAGS.corpus or not FLAGS.data_dir:
         raise ValueError("--corpus and --data_dir: give both, or --protocols")
-    if FLAGS.check:
-        if idle := [name for name in (*_SYNTHETIC, "alignment", "workers") if FLAGS[name].present]:
-            raise ValueError(f"--check with --{', --'.join(idle)}: it reads what is there; leave them away")
-        if problems := records.check(FLAGS.data_dir, FLAGS.corpus):
-            raise ValueError("\n".join(problems))
-        print(f"{FLAGS.data_dir}/{FLAGS.corpus}: records and manifest agree")
-        return
     made = prepare(_corpus(), FLAGS.data_dir, FLAGS.workers)
     manifest = records.read_manifest(FLAGS.data_dir, FLAGS.corpus)
     counts = manifest["counts"]
@@ -81,6 +89,41 @@ def main() -> None:
         f"{counts['records']} frames of {counts['videos']} videos of {counts['subjects']} subjects"
     )
     _warn(manifest)
+
+
+def _check() -> None:
+    """The doctor: of the corpus, or of the records that were made of it."""
+    if idle := [name for name in _SYNTHETIC if FLAGS[name].present]:
+        raise ValueError(f"--check with --{', --'.join(idle)}: it reads what is there; leave them away")
+    if FLAGS.raw_dir:
+        found = doctor.examine(_corpus(), Path(FLAGS.raw_dir), FLAGS.labels_only, FLAGS.workers)
+        _say(found.remarks)
+        what, problems, survey = FLAGS.raw_dir, found.problems, found.survey
+    elif FLAGS.data_dir:
+        survey = records.read_manifest(FLAGS.data_dir, FLAGS.corpus)
+        if damaged := records.check(FLAGS.data_dir, FLAGS.corpus):
+            raise ValueError("\n".join(damaged))
+        what, problems = f"{FLAGS.data_dir}/{FLAGS.corpus}", protocols.unexpected(survey)
+        print(f"{what}: records and manifest agree")
+    else:
+        raise ValueError("--check: give --raw_dir (the corpus) or --data_dir (the records)")
+    frames = sum(subject["records"] for subject in survey["subjects"])
+    print(
+        f"{what}: {frames:,} frames of {len(survey['videos'])} videos of {len(survey['subjects'])} subjects"
+    )
+    _print_rates(survey)
+    if problems and not FLAGS.go_on:
+        raise ValueError("\n".join([*problems, "(--go_on: say this and end with status 0)"]))
+    for line in problems:
+        print(f"warning: {line}", file=sys.stderr)
+
+
+def _print_rates(survey: Mapping[str, Any]) -> None:
+    for column, au in enumerate(survey["aus"]):
+        coded = sum(subject["coded"][column] for subject in survey["subjects"] if subject["records"])
+        occurs = sum(subject["occurs"][column] for subject in survey["subjects"] if subject["records"])
+        rate = f"{100 * occurs / coded:5.1f} % of" if coded else "never coded,"
+        print(f"  AU{au:<3d} {rate} {coded:,} coded frames")
 
 
 def _corpus() -> Corpus:
@@ -94,7 +137,19 @@ def _corpus() -> Corpus:
         raise ValueError(f"--{', --'.join(given)}: only for --corpus=synthetic; leave it away")
     if not FLAGS.raw_dir:
         raise ValueError(f"--raw_dir: give the folder of {FLAGS.corpus} as its owner ships it")
-    return disfa.corpus(FLAGS.raw_dir, FLAGS.alignment)
+    return corpora.open_corpus(
+        FLAGS.corpus, Path(FLAGS.raw_dir), FLAGS.alignment, _faces(), FLAGS.lists, FLAGS.min_intensity
+    )
+
+
+def _faces() -> FaceSource | None:
+    if FLAGS.landmarks and FLAGS.detector:
+        raise ValueError("--landmarks and --detector: give one of the two")
+    if bool(FLAGS.detector) != bool(FLAGS.detector_weights):
+        raise ValueError("--detector and --detector_weights: give both, the weights being YuNet's ONNX file")
+    if FLAGS.landmarks:
+        return FaceSource("file", Path(FLAGS.landmarks))
+    return FaceSource("yunet", Path(FLAGS.detector_weights)) if FLAGS.detector else None
 
 
 def _warn(manifest: records.Manifest) -> None:
@@ -102,13 +157,24 @@ def _warn(manifest: records.Manifest) -> None:
     found: Counter[tuple[str, str]] = Counter()
     for remark in manifest["excluded"] + manifest["substituted"]:
         found[remark["what"], remark["reason"]] += remark["count"]
-    happened = {"frame": "frames left out", "label": "labels masked", "landmarks": "landmarks replaced"}
-    for (what, reason), count in found.most_common(_MOST_REASONS):
-        print(f"warning: {happened[what]}: {count} ({reason})", file=sys.stderr)
-    if len(found) > _MOST_REASONS:
-        print(f"warning: {len(found) - _MOST_REASONS} more reasons in the manifest", file=sys.stderr)
+    _say(found)
     for line in protocols.unexpected(manifest):
         print(f"warning: {line}", file=sys.stderr)
+
+
+_HAPPENED = {
+    "frame": "frames left out",
+    "uncoded": "frames that nobody labelled",
+    "label": "labels masked",
+    "landmarks": "landmarks replaced",
+}
+
+
+def _say(found: Counter[tuple[str, str]]) -> None:
+    for (what, reason), count in found.most_common(_MOST_REASONS):
+        print(f"warning: {_HAPPENED[what]}: {count} ({reason})", file=sys.stderr)
+    if len(found) > _MOST_REASONS:
+        print(f"warning: {len(found) - _MOST_REASONS} more reasons", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ import h5py
 import numpy as np
 import simplejpeg
 
-from data_pipelines.preparation import Corpus, Part
+from data_pipelines.parts import Part
+from data_pipelines.preparation import Corpus
 from data_pipelines.synthetic import Frame, SynthConfig, SynthFaces
 from jaxau.faces.align import align
 

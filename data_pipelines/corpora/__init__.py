@@ -1,1 +1,53 @@
 """One module per corpus: its raw layout to the parts of a data set."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from data_pipelines.corpora import aff_wild2, bp4d, disfa, folder, lists, raf_au
+from data_pipelines.face_source import FaceSource
+from data_pipelines.preparation import Corpus
+
+_OWNERS: dict[str, Callable[..., Corpus]] = {
+    "bp4d": bp4d.corpus,
+    "bp4dplus": partial(bp4d.corpus, plus=True),
+    "disfa": disfa.corpus,
+    "aff_wild2": aff_wild2.corpus,
+    "aff_wild2_8au": partial(aff_wild2.corpus, release="aff_wild2_8au"),
+    "raf_au": raf_au.corpus,
+}
+
+NAMES = (*_OWNERS, "gft", "folder")
+"""The corpora that are read from a folder."""
+
+
+def open_corpus(
+    name: str,
+    raw_dir: Path,
+    alignment: str,
+    faces: FaceSource | None = None,
+    from_lists: bool = False,
+    min_intensity: float | None = None,
+) -> Corpus:
+    """A corpus in a folder, ready to be prepared or examined.
+
+    Args:
+      name: one of `NAMES`.
+      raw_dir: the folder.
+      alignment: a name in `jaxau.faces.align.ALIGNMENTS`.
+      faces: finds landmarks; None = those of the corpus, where it has them.
+      from_lists: the folder holds list files (`data_pipelines.corpora.lists`), not the owner's layout.
+      min_intensity: of ``folder``: an AU occurs from this intensity on; None = 2.
+
+    Raises:
+      ValueError: unknown name or alignment, a folder of something else, an option of another corpus.
+    """
+    if name not in NAMES:
+        raise ValueError(f"corpus {name!r}: not one of {list(NAMES)}; choose one of these")
+    if min_intensity is not None and name != "folder":
+        raise ValueError(f"--min_intensity: only for --corpus=folder; {name} has a rule of its own")
+    if name == "folder":
+        return folder.corpus(raw_dir, alignment, faces, 2.0 if min_intensity is None else min_intensity)
+    if from_lists or name == "gft":
+        return lists.corpus(raw_dir, alignment, name, faces)
+    return _OWNERS[name](raw_dir, alignment, faces)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from data_pipelines import records
-from data_pipelines.preparation import Corpus, Part
+from data_pipelines.parts import Part
+from data_pipelines.preparation import Corpus
 from data_pipelines.synthetic import Frame, SynthConfig, SynthFaces
 from data_pipelines.synthetic.faces import OCCURRENCE
 from data_pipelines.synthetic.person import GENERATOR_VERSION

@@ -11,20 +11,24 @@ import numpy as np
 
 from jaxau.faces.landmarks import five_points
 
-# The box is this many times the larger extent of the five points (JAA-Net).
+# JAA-Net's box is this many times the larger extent of the five points.
 _BOX_ENLARGEMENT = 2.9
 _BORDER = (128, 128, 128)
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """A similarity transform to a square crop of ``size`` pixels, as JAA-Net defines it."""
+    """A similarity transform to a square crop of ``size`` pixels around ``boxes`` times JAA-Net's box."""
 
     name: str
     size: int
+    boxes: float = 1.0
 
 
-ALIGNMENTS = {a.name: a for a in (Alignment("jaa200", 200), Alignment("jaa256", 256))}
+ALIGNMENTS = {
+    a.name: a for a in (Alignment("jaa200", 200), Alignment("jaa256", 256), Alignment("wide", 448, 2.2))
+}
+"""``wide`` has room around the face to be turned, shifted and scaled, and for landmarks of the jaw."""
 
 
 def check_alignment(name: str) -> Alignment:
@@ -46,8 +50,8 @@ def alignment_matrix(landmarks: np.ndarray, alignment: str) -> np.ndarray:
 
     The picture is turned until the eye centres are level; the crop is the square around the middle
     of the five points' bounding box with a side of 2.9 times its larger extent (JAA-Net's public
-    ``align_face_49pts``). The centre of the crop's first pixel is (0, 0), of its last
-    (size - 1, size - 1).
+    ``align_face_49pts``), or 2.2 times that for "wide". The centre of the crop's first pixel is (0, 0), of
+    its last (size - 1, size - 1).
 
     Args:
       landmarks: (p, 2) pixels of the picture.
@@ -60,7 +64,7 @@ def alignment_matrix(landmarks: np.ndarray, alignment: str) -> np.ndarray:
       ValueError: unknown alignment, unknown or missing landmarks, or eye centres less than one
         pixel apart.
     """
-    size = check_alignment(alignment).size
+    size, boxes = check_alignment(alignment).size, ALIGNMENTS[alignment].boxes
     points = five_points(np.asarray(landmarks, np.float64))
     if points.ndim != 2:
         raise ValueError(
@@ -77,7 +81,7 @@ def alignment_matrix(landmarks: np.ndarray, alignment: str) -> np.ndarray:
     rotation = np.array([[cosine, sine], [-sine, cosine]])
     upright = points @ rotation.T
     low, high = upright.min(0), upright.max(0)
-    half = 0.5 * _BOX_ENLARGEMENT * float((high - low).max())
+    half = 0.5 * boxes * _BOX_ENLARGEMENT * float((high - low).max())
     scale = (size - 1) / 2 / half
     shift = (size - 1) / 2 - scale * (low + high) / 2
     return np.column_stack([scale * rotation, shift])

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from data_pipelines.preparation import Corpus, Part, prepare
+from data_pipelines.parts import Part
+from data_pipelines.preparation import Corpus, prepare
 from jaxau.config import Augment, Config, DataConfig, Stage
 
 AUS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 16, 17, 18, 20, 23, 24, 25, 26, 27, 43)

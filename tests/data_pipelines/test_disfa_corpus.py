@@ -353,7 +353,10 @@ def test_killed_and_started_again_the_launcher_makes_the_same_data_set(tmp_path,
     assert manifests[0] == manifests[1] and str(disfa_raw) not in json.dumps(manifests[0])
     assert check(tmp_path, "disfa") == []
     checked = launch("--corpus=disfa", f"--data_dir={tmp_path}", "--check")
-    assert checked.returncode == 0 and "records and manifest agree" in checked.stdout
+    assert checked.returncode == 1 and "records and manifest agree" in checked.stdout
+    assert "213 + 214 + 215 = 642 frames, the whole corpus has 43,605" in checked.stderr
+    checked = launch("--corpus=disfa", f"--data_dir={tmp_path}", "--check", "--go_on")
+    assert checked.returncode == 0 and "warning: protocol 'disfa-3fold'" in checked.stderr
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 import simplejpeg
 
 from data_pipelines import records
-from data_pipelines.preparation import Part, prepare
+from data_pipelines.parts import Part
+from data_pipelines.preparation import prepare
 from data_pipelines.records import Records, read_manifest
 
 
@@ -86,9 +87,9 @@ def test_hash_sees_the_records_and_what_they_mean():
         {"alignment": "jaa200"},
     ]
     names = ["A", "B"]
-    hashes = [records.summarize([{**record, **v}], described, names, {})["hash"] for v in variants]
-    hashes += [records.summarize([record], {**described, **m}, names, {})["hash"] for m in meanings]
-    hashes.append(records.summarize([record], described, ["A", "C"], {})["hash"])
+    hashes = [records.summarize([{**record, **v}], described, names)["hash"] for v in variants]
+    hashes += [records.summarize([record], {**described, **m}, names)["hash"] for m in meanings]
+    hashes.append(records.summarize([record], described, ["A", "C"])["hash"])
     assert len(set(hashes)) == len(variants) + len(meanings) + 1
 
 

@@ -166,8 +166,8 @@ def test_killed_and_started_again_the_launcher_makes_the_same_data_set(tmp_path,
 
 def test_an_error_in_a_worker_reaches_the_caller(tmp_path):
     corpus = synthetic.corpus(FEW, "jaa256")
-    broken = dataclasses.replace(corpus, request={**corpus.request, "alignment": "wide"})
-    with pytest.raises(ValueError, match="alignment 'wide'"):
+    broken = dataclasses.replace(corpus, request={**corpus.request, "alignment": "narrow"})
+    with pytest.raises(ValueError, match="alignment 'narrow'"):
         prepare(broken, tmp_path, workers=2)
     assert not (tmp_path / "synthetic").exists()
 

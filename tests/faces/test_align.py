@@ -19,7 +19,10 @@ CONTOURS = {  # right eye, left eye, nose tip, right and left mouth corner
 }
 
 
-def reference_matrix(landmarks: np.ndarray, size: int) -> np.ndarray:
+SIDES = {"jaa200": 2.9, "jaa256": 2.9, "wide": 2.2 * 2.9}  # of the crop, in larger extents of the five points
+
+
+def reference_matrix(landmarks: np.ndarray, size: int, side: float = 2.9) -> np.ndarray:
     """The same transform in complex numbers: z becomes a z + b."""
     z = landmarks[:, 0] + 1j * landmarks[:, 1]
     right, left, *single = CONTOURS[len(landmarks)]
@@ -28,7 +31,7 @@ def reference_matrix(landmarks: np.ndarray, size: int) -> np.ndarray:
     five = five * turn
     spread_x, spread_y = np.ptp(five.real), np.ptp(five.imag)
     middle = complex(five.real.min() + spread_x / 2, five.imag.min() + spread_y / 2)
-    a = turn * (size - 1) / (2.9 * max(spread_x, spread_y))
+    a = turn * (size - 1) / (side * max(spread_x, spread_y))
     b = (size - 1) / 2 * (1 + 1j) - middle * a / turn
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
 
@@ -73,7 +76,7 @@ def test_matrix_and_crop_agree_with_a_reference(points, alignment, picture):
     for _ in range(4):
         landmarks = generator.normal((320, 240), 60, (points, 2))
         crop, matrix = align(picture, landmarks, alignment)
-        expected = reference_matrix(landmarks, size)
+        expected = reference_matrix(landmarks, size, SIDES[alignment])
         np.testing.assert_allclose(matrix, expected, rtol=0, atol=1e-9)
         difference = np.abs(crop - reference_warp(picture, expected, size))
         # OpenCV may place samples on a grid of 1/32 pixel.
@@ -109,13 +112,22 @@ def test_outside_the_picture_is_grey():
     assert (crop[0] == 128).all() and (crop[100, 100] == 0).all()
 
 
+def test_the_wide_crop_has_room_around_the_face():
+    assert ALIGNMENTS["wide"].size == 448
+    landmarks = np.array([[100, 100], [140, 130], [110, 140], [90, 150], [120, 180]], float)
+    box = transform_points(landmarks, alignment_matrix(landmarks, "jaa200"))
+    wide = transform_points(landmarks, alignment_matrix(landmarks, "wide"))
+    # The same level face around the same centre, smaller within the crop by 2.2.
+    np.testing.assert_allclose((wide - 223.5) / 447, (box - 99.5) / 199 / 2.2, atol=1e-12)
+
+
 def test_unusable_faces_are_refused():
     image = np.zeros((40, 40, 3), np.uint8)
     with pytest.raises(ValueError, match="eye centres 0 pixels apart.*at least 1 pixel.*leave"):
         align(image, np.full((68, 2), 7.0), "jaa256")
     face = np.array([[10, 10], [30, 10], [20, 20], [12, 30], [28, 30]], float)
-    with pytest.raises(ValueError, match="'wide': not one of .*'jaa200', 'jaa256'.*checkpoint"):
-        align(image, face, "wide")
+    with pytest.raises(ValueError, match="'narrow': not one of .*'jaa200', 'jaa256'.*checkpoint"):
+        align(image, face, "narrow")
     with pytest.raises(ValueError, match="missing"):
         align(image, face * np.nan, "jaa256")
     with pytest.raises(ValueError, match=r"shape \(2, 5, 2\).*one face"):
