@@ -232,6 +232,7 @@ def _by_time(t: pd.DataFrame, p: pd.DataFrame) -> NDArray[np.int64]:
         other = p[p["video"] == video].sort_values("time")
         true, predicted = rows["time"].to_numpy(), other["time"].to_numpy()
         intervals = [np.median(np.diff(times)) for times in (true, predicted) if len(times) > 1]
+        # A video of one row on both sides has no interval: there a millisecond, to which tools round.
         half = min(intervals, default=1e-3) / 2 * (1 - 1e-6)
         after = np.searchsorted(predicted, true).clip(1, max(len(predicted) - 1, 1))
         before = after - 1
