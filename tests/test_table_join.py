@@ -74,6 +74,10 @@ def test_names_that_differ_in_folder_only_are_not_mixed(tables):
     truth = {"video": ["s1/talk.mp4", "s2/talk.mp4"], "frame": [0, 0]}
     joined = join(*tables(truth, {"video": ["s2/talk.mp4", "s1/talk.mp4"], "frame": [0, 0]}))
     assert joined.prediction.tolist() == [1, 0] and joined.notes == []
+    one = join(*tables(truth, {"video": ["s2/talk.mp4"], "frame": [0]}))
+    assert one.video.tolist() == ["s2/talk.mp4"] and one.truth.tolist() == [1]
+    two = join(*tables({"video": ["s2/talk.mp4", "b"], "frame": [0, 0]}, truth))
+    assert two.video.tolist() == ["s2/talk.mp4"] and two.prediction.tolist() == [1]
 
 
 def test_the_note_about_an_offset_needs_a_reason(tables):
