@@ -232,10 +232,8 @@ def print_summary(scores: Scores) -> str:
     for stage, numbers in scores["stages"].items():
         left_out = ("base rate", "threshold", "accuracy", BASELINES["pixels_logistic_regression"])
         table = stage_table(scores, stage).drop(columns=list(left_out), errors="ignore")
-        widths = {c: max(len(c), *map(len, table[c])) for c in table}
         lines += ["", f"stage {stage}, {_epoch(numbers)}{_words(scores)}"]
-        lines.append(_aligned(dict(zip(widths, widths, strict=True)), widths))
-        lines += [_aligned(row, widths) for row in table.to_dict("records")]
+        lines += [f"  {line}" for line in aligned_table(table)]
     lines += ["", *events_and_relations(scores)]
     lines += ["", f"baselines, mean F1 [95 %]{_synthetic(scores)}"]
     for name, score in scores["baselines"].items():
@@ -330,9 +328,7 @@ def print_crossval_summary(crossval: Scores) -> str:
     pooled = crossval["pooled"]
     lines = [provenance(pooled)]
     for title, table in _fold_tables(crossval):
-        widths = {c: max(len(c), *map(len, table[c])) for c in table}
-        lines += ["", title, _aligned(dict(zip(widths, widths, strict=True)), widths)]
-        lines += [_aligned(row, widths) for row in table.to_dict("records")]
+        lines += ["", title, *(f"  {line}" for line in aligned_table(table))]
     lines += ["", f"baselines, pooled, mean F1 [95 %]{_synthetic(pooled)}"]
     for name, score in pooled["baselines"].items():
         lines.append(f"  {BASELINES.get(name, name):<30}{interval(score['mean'])}")
@@ -408,9 +404,14 @@ def _words(scores: Scores) -> str:
     return _synthetic(scores) + (" (optimistic)" if _optimistic(scores) else "")
 
 
-def _aligned(row: dict[str, str], widths: dict[str, int]) -> str:
-    first, *rest = widths
-    return "  ".join([f"  {row[first]:<{widths[first]}}"] + [f"{row[c]:>{widths[c]}}" for c in rest])
+def aligned_table(table: pd.DataFrame) -> list[str]:
+    """The lines of a table of text for a terminal, names to the left and numbers to the right."""
+    cells = [list(table), *table.to_numpy().tolist()]
+    first, *rest = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join([row[0].ljust(first), *(cell.rjust(w) for cell, w in zip(row[1:], rest, strict=True))])
+        for row in cells
+    ]
 
 
 def markdown_table(table: pd.DataFrame) -> list[str]:
