@@ -1,7 +1,7 @@
 """AAR, "Facial Action Unit Detection via Adaptive Attention and Relation", Shao et al., 2023.
 
 Expected with the paper's recipe: F1 63.8 on BP4D and 64.2 on DISFA (three folds each, DISFA from BP4D's
-parameters, which is not here yet), 58.5 on GFT, 59.1 on Aff-Wild2. The SGD of the paper's PyTorch decays every
+parameters, which is not here yet), 58.5 on GFT, 59.1 on Aff-Wild2. PyTorch's SGD in the paper decays every
 parameter; here biases and normalisation are left out, as in all networks. `synthetic` is a small network for
 synthetic faces on two CPU cores; its scores say nothing about real faces.
 
