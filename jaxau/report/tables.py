@@ -148,7 +148,7 @@ def events_and_relations(scores: Scores) -> list[str]:
     events, relations = scores["events"], scores["relations"]
     adjacency, dependency = relations["adjacency"], relations["dependency"]
     return [
-        f"Events, {of_last_stage(scores)}: mean F1 {number(events['mean']['f1'])} over "
+        f"Events, {of_last_stage(scores)}: mean F1 {interval(events['mean'])} over "
         f"{events['mean']['aus']} AUs; a segment from onset to offset is found by one whose frames, shared "
         f"over covered by either, are {events['overlap']:.0%} or more.",
         f"Relations, {of_last_stage(scores)}: L2 distance of adjacency {number(adjacency['l2_distance'])} "
