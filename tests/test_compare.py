@@ -124,6 +124,7 @@ def test_what_does_not_match_is_counted_and_said(two_runs):
     assert f"{3 * FRAMES} frames only in A: subjects that the other did not test" in result["notes"]
     assert "not compared, only in B: AU06" in result["notes"]
     assert any("not corrected for 2 comparisons" in note for note in result["notes"])
+    assert any("another seed of training" in note for note in result["notes"])
     assert any(note.startswith("AU04: no positive frame") for note in result["notes"])
     assert result["verdict"] == "no verdict: no interval, so that chance is not excluded"
 
