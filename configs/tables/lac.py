@@ -136,9 +136,9 @@ _BUDGETS: dict[str, dict[str, Any]] = {
     "short": {
         "data.subsequences": 2,
         "stages.frames.epochs": 100,
-        "stages.frames.max_steps": 400,
+        "stages.frames.max_steps": 300,
         "stages.clips.epochs": 10,
-        "stages.clips.max_steps": 100,
+        "stages.clips.max_steps": 80,
     },
 }
 

@@ -93,6 +93,12 @@ def test_several_folds_mean_of_folds_with_the_interval_of_the_pooled():
     result = _result("Plain", "", folds, folds, pooled=_scores(pooled, pooled))
     table = paper_tables.setting_table([result], [], "bp4d", "disfa")
     assert table.iloc[0].tolist()[1:] == ["60.0 [45.0, 55.0]", "60.0 [45.0, 55.0]", "–"]
+    pooled["per_au"][1] |= {"f1_low": 0.5, "f1_high": 0.7}
+    shown = result.score("honest")["per_au"]
+    assert [(row["f1"], row["f1_low"], row["f1_high"]) for row in shown] == [
+        (0.5, None, None),
+        (0.7, 0.5, 0.7),
+    ]
 
 
 def test_long_table_is_unrounded_and_names_the_corpus_of_print():
