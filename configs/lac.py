@@ -10,30 +10,16 @@ nothing about real faces.
 
 from ml_collections import ConfigDict
 
+from configs import choose
 from jaxau import facs
-from jaxau.config import Augment, Config, DataConfig, Optim, Stage, parse_argument, to_config_dict
+from jaxau.config import Augment, Config, DataConfig, Optim, Stage
 
 SYNTHETIC_AUS = (*facs.CORPUS_AUS["bp4d"], 25)  # BP4D's 12, and lips part, which anyone can see
 
 
 def get_config(argument: str = "synthetic") -> ConfigDict:
     """Values for ``VARIANT,fold=N,stages=A+B``; without ``stages`` all of them are trained."""
-    variant, options = parse_argument(argument, default="synthetic")
-    number, chosen = options.pop("fold", "1"), options.pop("stages", "")
-    if not number.isdigit():
-        raise ValueError(
-            f"config argument {argument!r}: fold={number} is no number; folds are counted from 1"
-        )
-    variants = {"bp4d": bp4d, "disfa": disfa, "synthetic": synthetic}
-    if variant not in variants or options:
-        raise ValueError(f"config argument {argument!r}: give one of {list(variants)}, fold=N and stages=A+B")
-    values = to_config_dict(variants[variant](int(number)))
-    names = chosen.split("+") if chosen else list(values.stages)
-    if not set(names) <= set(values.stages):
-        raise ValueError(f"config argument {argument!r}: stages={chosen}; there are {list(values.stages)}")
-    for name in set(values.stages) - set(names):
-        del values.stages[name]
-    return values
+    return choose(argument, {"bp4d": bp4d, "disfa": disfa, "synthetic": synthetic})
 
 
 def bp4d(fold: int) -> Config:

@@ -53,18 +53,14 @@ def augment(
     return out, points.astype(np.float32)
 
 
-VARIANTS = 10
-"""Fixed inputs that can be made of a crop: the centre and the four corners, each as it is and mirrored."""
-
-
 def evaluation_input(
     images: np.ndarray, landmarks: np.ndarray, options: Augment, image_size: int, variant: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """What prediction would see of these frames (`jaxau.faces.align.to_network_input`), or a fixed variant.
 
     Args:
-      variant: 0 = the centre, as in prediction; 2i = the i-th corner (top left, top right, bottom left,
-        bottom right) of the picture of ``options.resize_to``; an odd number = mirrored.
+      variant: below ``config.VARIANTS``: 0 = the centre, as in prediction; 2i = the i-th corner of the picture
+        of ``options.resize_to`` (top left, top right, bottom left, bottom right); an odd number = mirrored.
 
     Other arguments, returns: as `augment`, without any draw.
     """

@@ -245,6 +245,9 @@ def _notes(result: Comparison) -> list[str]:
             notes.append(f"{name.upper()} chose no thresholds (conventional): .5 stands for them")
         if result[name]["selection"] == "optimistic":
             notes.append(f"{name.upper()} is optimistic: test subjects chose its epoch and thresholds")
+    notes.append(
+        "intervals are over test subjects: what another seed of training would change is not in them"
+    )
     compared = sum(row["difference"] is not None for row in result["chosen"]["per_au"])
     notes.append(
         f"* the interval of this AU excludes 0, not corrected for {compared} comparisons: about one in 20 "

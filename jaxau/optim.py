@@ -9,11 +9,15 @@ from jaxau.config import Optim, Stage
 
 
 def make_schedule(config: Optim, total_steps: int) -> optax.Schedule:
-    """Learning rate by step: linear warm-up, then constant or cosine to zero at ``total_steps``."""
+    """Learning rate by step: linear warm-up, then as ``Optim.schedule`` says until ``total_steps``."""
+    remaining = max(1, total_steps - config.warmup_steps)
     if config.schedule == "constant":
         after = optax.constant_schedule(config.lr)
+    elif config.schedule == "steps":
+        part = remaining / config.periods
+        after = optax.exponential_decay(config.lr, part, config.decay, staircase=True)
     else:
-        after = optax.cosine_decay_schedule(config.lr, max(1, total_steps - config.warmup_steps))
+        after = optax.cosine_decay_schedule(config.lr, remaining)
     if not config.warmup_steps:
         return after
     # From 1 / n, so that the first step already learns.
@@ -62,8 +66,13 @@ def trainable_labels(stage: Stage, params: Any) -> Any:
 
 
 def _is_kernel(params: Any) -> Any:
-    """Weight decay for matrices and convolutions, none for biases and normalisation."""
-    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+    """Weight decay for matrices and convolutions, none for biases and normalisation.
+
+    Where branches are stacked, biases and scales have two axes.
+    """
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaf.ndim > 1 and path[-1].key not in ("bias", "scale"), params
+    )
 
 
 def _path(path: Any) -> str:

@@ -82,8 +82,7 @@ def score(
     if threshold is not None and not 0 <= threshold <= 1:
         raise ValueError(f"threshold {threshold}: a probability in [0, 1] is needed")
     joined = join(truth, predictions, frame_offset)
-    decided_by = {facs.column(au): _decided_by(au, predictions, threshold, occurs_from) for au in aus}
-    frames = _frames(truth, predictions, joined, aus, threshold, occurs_from)
+    frames, decided_by = _frames(truth, predictions, joined, aus, threshold, occurs_from)
     rules: dict[str, _Frames] = {"excluded": _excluded(frames), "absent": _absent(frames)}
     scored = rules.pop(unpredicted)
     if not scored.mask.any():
@@ -124,12 +123,6 @@ def score(
     return report | {"notes": joined.notes + _notes(report)}
 
 
-def _decided_by(au: int, predictions: AuTable, threshold: float | None, occurs_from: float) -> str:
-    if au in predictions.probability and (threshold is not None or au not in predictions.occurrence):
-        return f"probability >= {0.5 if threshold is None else threshold:g}"
-    return "stated by the tool" if au in predictions.occurrence else f"intensity >= {occurs_from:g}"
-
-
 def _frames(
     truth: AuTable,
     predictions: AuTable,
@@ -137,46 +130,49 @@ def _frames(
     aus: list[int],
     threshold: float | None,
     occurs_from: float,
-) -> _Frames:
+) -> tuple[_Frames, dict[str, str]]:
+    """The joined frames, and how it was decided whether an AU is predicted present."""
     rows = truth.rows.loc[joined.truth]
     is_read = joined.prediction >= 0
     if "success" in predictions.rows:
         is_read &= predictions.rows["success"].to_numpy()[joined.prediction] != 0
 
     def of_truth(table: pd.DataFrame) -> NDArray[np.float64]:
-        return table.loc[joined.truth].reindex(columns=aus).to_numpy(float)
+        return table.loc[joined.truth].reindex(columns=aus).to_numpy(float).copy()
 
     def of_predictions(table: pd.DataFrame) -> NDArray[np.float64]:
         values = table.reindex(columns=aus).to_numpy(float)[joined.prediction]
         return np.where(is_read[:, None], values, np.nan)
 
-    codes, true_intensity = of_truth(truth.occurrence).copy(), of_truth(truth.intensity)
-    stated, probability, intensity = (
+    codes, true_intensity = of_truth(truth.occurrence), of_truth(truth.intensity)
+    decision, probability, intensity = (
         of_predictions(table)
         for table in (predictions.occurrence, predictions.probability, predictions.intensity)
     )
-    decision = np.empty_like(codes)
+    decided_by = {}
     for column, au in enumerate(aus):
         if au not in truth.occurrence:
             codes[:, column] = _at_least(true_intensity[:, column], occurs_from)
+        how = "stated by the tool"
         if au in predictions.probability and (threshold is not None or au not in predictions.occurrence):
             used = 0.5 if threshold is None else threshold
-            decision[:, column] = _at_least(probability[:, column], used)
-        elif au in predictions.occurrence:
-            decision[:, column] = stated[:, column]
-        else:
+            decision[:, column], how = _at_least(probability[:, column], used), f"probability >= {used:g}"
+        elif au not in predictions.occurrence:
             decision[:, column] = _at_least(intensity[:, column], occurs_from)
-    return _Frames(
-        codes,
-        true_intensity,
-        decision,
-        probability,
-        intensity,
-        rows["subject"].to_numpy(str) if "subject" in rows else joined.video,
-        joined.video,
-        joined.frame,
-        np.any(~np.isnan(decision), axis=1),
+            how = f"intensity >= {occurs_from:g}"
+        decided_by[facs.column(au)] = how
+    frames = _Frames(
+        truth=codes,
+        true_intensity=true_intensity,
+        decision=decision,
+        probability=probability,
+        intensity=intensity,
+        cluster=rows["subject"].to_numpy(str) if "subject" in rows else joined.video,
+        video=joined.video,
+        frame=joined.frame,
+        is_predicted=np.any(~np.isnan(decision), axis=1),
     )
+    return frames, decided_by
 
 
 def _at_least(values: NDArray[np.float64], least: float) -> NDArray[np.float64]:

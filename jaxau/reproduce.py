@@ -358,7 +358,7 @@ def _sizes_lines() -> list[str]:
     return [
         "Counted here from the shapes of the paper's full-size network; nothing is trained, so corpus and "
         "budget change nothing. Multiply-accumulates of convolutions and matrix products, which papers call "
-        "FLOPs. Numbers of others' networks are the printed ones alone."
+        "FLOPs; those of BatchNorm do not count. Numbers of others' networks are the printed ones alone."
     ]
 
 
@@ -374,8 +374,19 @@ def _lines(request: Request, configs: list[Config], results: list[Result]) -> li
     else:
         lines.append("F1 here: one fold; interval: 95 % over its test subjects.")
     lines.append("Printed numbers are the paper's own, on the corpus named with them.")
-    notes = [note for result in scored for note in tables.notes(result.pooled or result.scores or {})]
-    return lines + list(dict.fromkeys(notes))
+    return lines + list(dict.fromkeys(note for result in scored for note in _notes(result)))
+
+
+def _notes(result: Result) -> list[str]:
+    """What a reader must know of the row's F1: too narrow intervals, AUs without F1."""
+    score = result.score("honest")
+    assert score is not None, "only scored rows have notes"
+    width = (result.pooled or result.scores or {})["stages"][result.stage]["honest"]["interval_note"]
+    absent = ", ".join(facs.column(au) for au in score["mean"]["undefined"])
+    undefined = (
+        f"{absent}: no positive test frame, so F1 is undefined and not in the mean." if absent else None
+    )
+    return [note for note in (width, undefined) if note]
 
 
 def _steps(request: Request, configs: list[Config], scores: tables.Scores | None) -> list[str]:
@@ -399,7 +410,7 @@ def _steps(request: Request, configs: list[Config], scores: tables.Scores | None
 
 
 def _on(request: Request) -> str:
-    return f"{corpus_name(request.corpus)}, budget {request.budget}"
+    return f"on {corpus_name(request.corpus)}, budget {request.budget}"
 
 
 def _reason(error: Exception) -> str:

@@ -176,12 +176,10 @@ def _one_face(predictions: AuTable, p: pd.DataFrame, on: str) -> tuple[pd.DataFr
         keys = ["video", on, "face_id"]
         _check_twice(predictions.name, p[repeated], keys, "each face of a frame has one row")
     elif "confidence" in p:
-        values = [predictions.occurrence, predictions.probability, predictions.intensity]
-        same = pd.concat([p[["video", on, "confidence"]], *values], axis=1).T.reset_index(drop=True).T
-        if same[repeated].duplicated().any():
-            _check_twice(
-                predictions.name, p[same.duplicated(keep=False)], ["video", on], "the rows are the same"
-            )
+        tables = (predictions.occurrence, predictions.probability, predictions.intensity)
+        values = pd.concat([p[["video", on, "confidence"]], *tables], axis=1).to_numpy(object)
+        is_same = pd.DataFrame(values, index=p.index).duplicated(keep=False)
+        _check_twice(predictions.name, p[is_same], ["video", on], "the rows are the same")
     else:
         _check_twice(
             predictions.name, p, ["video", on], "without face_id or confidence no face can be chosen"
@@ -232,6 +230,7 @@ def _by_time(t: pd.DataFrame, p: pd.DataFrame) -> NDArray[np.int64]:
         other = p[p["video"] == video].sort_values("time")
         true, predicted = rows["time"].to_numpy(), other["time"].to_numpy()
         intervals = [np.median(np.diff(times)) for times in (true, predicted) if len(times) > 1]
+        # A video of one row on both sides has no interval: there a millisecond, to which tools round.
         half = min(intervals, default=1e-3) / 2 * (1 - 1e-6)
         after = np.searchsorted(predicted, true).clip(1, max(len(predicted) - 1, 1))
         before = after - 1

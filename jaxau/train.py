@@ -17,7 +17,7 @@ from flax import struct
 from jax.sharding import NamedSharding, PartitionSpec
 from tqdm import tqdm
 
-from jaxau import checkpoint, evaluate, files, metrics, models, optim, progress, sharding
+from jaxau import checkpoint, evaluate, feature_cache, files, metrics, models, optim, progress, sharding
 from jaxau import config as config_lib
 from jaxau.config import Config, Stage
 
@@ -35,7 +35,9 @@ class Data(Protocol):
     def train(self, stage: str, start: int) -> Iterator[dict[str, np.ndarray]]:
         """Endless batches, beginning with the global example index ``start``."""
 
-    def evaluate(self, stage: str, part: str, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
+    def evaluate(
+        self, stage: str, part: str, batch_size: int, variant: int = 0, start: int = 0
+    ) -> Iterator[dict[str, np.ndarray]]:
         """All frames of the subjects of ``part`` ("train", "inner", "test") once, padded batches."""
 
 
@@ -75,7 +77,8 @@ def run(config: Config, make_data: Callable[[Config], Data], workdir: Path) -> d
     for name, stage in config.stages.items():  # before any work
         sharding.check_batch_size(stage, mesh, f"config.stages.{name}")
         models.create(config, name)
-        models.create_loss(config, name)
+        if not stage.cache:
+            models.create_loss(config, name)
     data = make_data(config)
     never = [au for au, n in zip(config.data.aus, data.statistics["n_occ"], strict=True) if n == 0]
     if never:
@@ -86,10 +89,20 @@ def run(config: Config, make_data: Callable[[Config], Data], workdir: Path) -> d
     timing = {}
     with files.exclusive(workdir) if jax.process_index() == 0 else contextlib.nullcontext():
         _claim_data(data, workdir)
-        for name in config.stages:
-            if not (workdir / name / "model" / "model.json").is_file():
+        for name, stage in config.stages.items():
+            if stage.cache:
+                wanted = [s for s, other in config.stages.items() if other.start_from == name]
+                if not all(_is_finished(workdir / s) for s in wanted):
+                    model = checkpoint.load_model(workdir / stage.start_from)
+                    parts = [part for part in ("train", _SELECTS[config.selection]) if part]
+                    feature_cache.fill(workdir / name, name, stage, parts, data, model, mesh)
+            elif not _is_finished(workdir / name):
                 timing[name] = fit(config, name, data, workdir, mesh)
     return timing
+
+
+def _is_finished(stage: Path) -> bool:
+    return (stage / "model" / "model.json").is_file()
 
 
 def _claim_data(data: Data, workdir: Path) -> None:
@@ -150,8 +163,12 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
 
     part = _SELECTS[config.selection]
 
+    def with_features(batches: Iterator[dict[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
+        cached = stage.view == "features"
+        return feature_cache.attach(workdir / stage.start_from, batches) if cached else batches
+
     def predictions(state: TrainState) -> evaluate.Predictions:
-        batches = data.evaluate(name, part, stage.batch_size)
+        batches = with_features(data.evaluate(name, part, stage.batch_size))
         return evaluate.predict(eval_step, state.variables, batches, mesh)
 
     def epoch_of(step: int) -> int:
@@ -165,12 +182,12 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
             # Born sharded: no device ever holds the whole state.
             state = jax.jit(init, out_shardings=placement)()
             if stage.start_from:
-                state = _hand_on(state, workdir / stage.start_from)
+                state = _hand_on(state, workdir / config.parameters_from(name))
         else:
             state = checkpoints.restore(checkpoints.latest, abstract)
         first = int(state.step)
         log = progress.MetricsLog(workdir / "metrics.jsonl", name, first)
-        batches = data.train(name, first * stage.batch_size)
+        batches = with_features(data.train(name, first * stage.batch_size))
         watch = progress.Stopwatch()
         for step in tqdm(range(first, total_steps), name, total_steps, initial=first, unit="step"):
             batch = next(batches)
@@ -203,7 +220,7 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
     variables = jax.device_get(jax.device_put(state.variables, NamedSharding(mesh, PartitionSpec())))
     if jax.process_index() == 0:
         checkpoint.save_model(directory / "model", variables, info)
-    frames = stage.batch_size * (config.data.clip_length if stage.view == "clips" else 1)
+    frames = stage.batch_size * (config.data.clip_length if stage.view != "frames" else 1)
     return {"seconds": watch.seconds, "frames_per_second": watch.laps * frames / max(watch.seconds, 1e-9)}
 
 
@@ -289,7 +306,7 @@ def loss_and_gradients(
     def objective(params: Any, batch_stats: Any, loss_state: Any, part: Any, key: jax.Array) -> Any:
         outputs, updated = network.apply(
             {"params": params, "batch_stats": batch_stats},
-            part["image"],
+            part[stage.input],
             train=not stage.freeze_batch_stats,
             mutable=["batch_stats"],
             rngs={"dropout": key},
@@ -315,7 +332,8 @@ def _make_init(
 ) -> Callable[[], TrainState]:
     """A function without arguments that makes the stage's first state."""
     stage, side = config.stages[name], config.data.image_size
-    shape = (1, config.data.clip_length, side, side, 3) if stage.view == "clips" else (1, side, side, 3)
+    # Of images also where features are the input: the model holds what makes the features, too.
+    shape = (1, side, side, 3) if stage.view == "frames" else (1, config.data.clip_length, side, side, 3)
     # Each stage draws its own numbers, whatever stages come before it.
     seed = np.random.SeedSequence([config.seed, *name.encode()]).generate_state(1)[0]
 
@@ -370,7 +388,7 @@ def _describe_model(config: Config, name: str, data: Data) -> dict[str, Any]:
         "alignment": config.data.alignment,
         "image_size": config.data.image_size,
         "resize_to": stage.augment.resize_to,
-        "clip_length": config.data.clip_length if stage.view == "clips" else 0,
+        "clip_length": config.data.clip_length if stage.view != "frames" else 0,
         "trained_on": manifest["description"],
         "synthetic": manifest["synthetic"],
         "corpus": config.data.corpus,

@@ -7,6 +7,7 @@ backward together (medians), and seconds until the latter is compiled. Forms tha
 ``jaxau.models.branches`` holds those that are used.
 """
 
+import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -75,7 +76,8 @@ PROBLEMS = {
 
 def main(_: Any) -> None:
     """Time every form on every problem."""
-    print(f"{jax.devices()[0].device_kind}, JAX {jax.__version__}, batch {_BATCH.value}, float32\n")
+    device, load = jax.devices()[0].device_kind, os.getloadavg()[0]
+    print(f"{device}, JAX {jax.__version__}, float32, batch {_BATCH.value}, load average {load:.1f} before\n")
     print("| what | form | forward, ms | forward + backward, ms | compile, s |")
     print("|---|---|---|---|---|")
     for what, (k, side, inputs, outputs, shared) in PROBLEMS.items():

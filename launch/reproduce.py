@@ -9,7 +9,6 @@ the first. The exit status is 0 only if no row failed.
 """
 
 import json
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -22,54 +21,48 @@ from jaxau import reproduce
 from jaxau.config import Config
 from launch import command
 
-_LIST = flags.DEFINE_bool("list", False, "All tables and figures, and which of them can be made here.")
-_PAPER = flags.DEFINE_enum("paper", None, list(PAPERS), "The paper.")
-_TABLE = flags.DEFINE_string("table", None, "Number of the table: 4 or IV.")
-_FIGURE = flags.DEFINE_string("figure", None, "Number of the figure.")
-_CORPUS = flags.DEFINE_string("corpus", None, "Data set to train and test on: synthetic, or the paper's.")
-_BUDGET = flags.DEFINE_enum("budget", None, list(reproduce.BUDGETS), "How much to train.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the prepared data sets.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of all runs and tables.")
-_JSON = flags.DEFINE_bool("json", False, "One JSON object on standard output.")
+FLAGS = flags.FLAGS
+flags.DEFINE_bool("list", False, "all tables and figures, and which of them can be made here")
+flags.DEFINE_enum("paper", None, list(PAPERS), "the paper")
+flags.DEFINE_string("table", None, "number of the table: 4 or IV")
+flags.DEFINE_string("figure", None, "number of the figure")
+flags.DEFINE_string("corpus", None, "data set to train and test on: synthetic, or a corpus of the paper")
+flags.DEFINE_enum("budget", None, list(reproduce.BUDGETS), "how much to train")
+flags.DEFINE_string("data_dir", None, "folder of the prepared data sets")
+flags.DEFINE_string("workdir", None, "folder of all runs and tables")
+flags.DEFINE_bool("json", False, "one JSON object on standard output")
 
 
 def main() -> None:
     """List, or make one table or figure."""
-    if _LIST.value:
+    if FLAGS.list:
         _list()
         return
-    needed = (_PAPER, _CORPUS, _BUDGET, _DATA_DIR, _WORKDIR)
-    if missing := [flag.name for flag in needed if not flag.value]:
+    needed = ("paper", "corpus", "budget", "data_dir", "workdir")
+    if missing := [name for name in needed if not FLAGS[name].value]:
         raise ValueError(f"--{', --'.join(missing)}: give a value, or --list alone")
-    if bool(_TABLE.value) == bool(_FIGURE.value):
+    if bool(FLAGS.table) == bool(FLAGS.figure):
         raise ValueError("--table and --figure: give one of the two")
-    paper = PAPERS[_PAPER.value]
-    request = reproduce.Request(
-        paper,
-        _CORPUS.value,
-        _BUDGET.value,
-        partial(make_data, data_dir=_DATA_DIR.value),
-        _folds,
-        Path(_WORKDIR.value),
-    )
-    if _TABLE.value:
-        made = reproduce.make_table(request, reproduce.find(paper.tables, _TABLE.value, "table"))
+    paper = PAPERS[FLAGS.paper]
+    data = partial(make_data, data_dir=FLAGS.data_dir)
+    request = reproduce.Request(paper, FLAGS.corpus, FLAGS.budget, data, _folds, Path(FLAGS.workdir))
+    if FLAGS.table:
+        made = reproduce.make_table(request, reproduce.find(paper.tables, FLAGS.table, "table"))
     else:
-        made = reproduce.make_figure(request, reproduce.find(paper.figures, _FIGURE.value, "figure"))
-    if _JSON.value:
+        made = reproduce.make_figure(request, reproduce.find(paper.figures, FLAGS.figure, "figure"))
+    if FLAGS.json:
         print(json.dumps({"files": [str(path) for path in made.files], "failed": made.failed}))
     else:
         print(made.files[0].read_text())
         print("\n".join(map(str, made.files)))
     if made.failed:
-        for label, reason in made.failed.items():
-            print(f"error: {label}: {reason}", file=sys.stderr)
-        sys.exit(1)
+        reasons = "; ".join(f"{label}: {reason}" for label, reason in made.failed.items())
+        raise ValueError(f"{len(made.failed)} rows failed: {reasons}")
 
 
 def _list() -> None:
     entries = reproduce.catalogue(PAPERS)
-    if _JSON.value:
+    if FLAGS.json:
         print(json.dumps({"entries": entries}))
         return
     for entry in entries:
@@ -80,7 +73,7 @@ def _list() -> None:
 
 
 def _folds(config: Config) -> int:
-    manifest = records.read_manifest(_DATA_DIR.value, config.data.corpus)
+    manifest = records.read_manifest(FLAGS.data_dir, config.data.corpus)
     return len(protocols.folds(config.data.protocol, manifest))
 
 

@@ -1,14 +1,20 @@
 """Two runs compared: frames matched by hand, differences by scikit-learn, and what is said of the rest."""
 
+import dataclasses
 import json
+import warnings
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 from scored_folds import AUS, predictions, thresholds, write_folds
 from sklearn.metrics import f1_score
+from small_run import small_config
 
-from jaxau import cli, compare, crossval, files, metrics
+from data_pipelines.loader import make_data
+from jaxau import cli, compare, crossval, evaluate, files, metrics, train
+from jaxau.report import comparison
 
 SUBJECTS, FRAMES = 20, 30
 
@@ -118,6 +124,7 @@ def test_what_does_not_match_is_counted_and_said(two_runs):
     assert f"{3 * FRAMES} frames only in A: subjects that the other did not test" in result["notes"]
     assert "not compared, only in B: AU06" in result["notes"]
     assert any("not corrected for 2 comparisons" in note for note in result["notes"])
+    assert any("another seed of training" in note for note in result["notes"])
     assert any(note.startswith("AU04: no positive frame") for note in result["notes"])
     assert result["verdict"] == "no verdict: no interval, so that chance is not excluded"
 
@@ -251,3 +258,22 @@ def test_what_is_printed_and_written(two_runs, tmp_path, capsys):
     assert cli.main([*arguments, "--json"]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out) == result and captured.err == ""
+
+
+def test_a_run_as_training_and_evaluation_leave_it(tiny_faces, tmp_path):
+    """Real files: each test frame is predicted once, and its F1 is that of the scores."""
+    make = partial(make_data, data_dir=tiny_faces)
+    config = small_config()
+    stage = dataclasses.replace(config.stages["frames"], epochs=1)
+    train.run(dataclasses.replace(config, stages={"frames": stage}), make, tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        scores = evaluate.read_scores(evaluate.run(tmp_path, make))
+    result = compare.compare(tmp_path, tmp_path, bootstrap=50)
+    assert result["matched"]["frames"] == len(scores["subjects"]["test"]) * 2 * 24
+    assert result["a"]["thresholds"] == "honest" and "(synthetic)" in result["verdict"]
+    for row, scored in zip(
+        result["chosen"]["per_au"], scores["stages"]["frames"]["honest"]["per_au"], strict=True
+    ):
+        assert row["au"] == scored["au"] and row["f1_b"] == scored["f1"]
+    assert "synthetic | corpus synthetic" in comparison.print_comparison(result)

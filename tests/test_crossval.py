@@ -220,6 +220,13 @@ def test_a_single_fold_is_refused(disfa_data, tmp_path):
     assert done.returncode == 1 and "error: config.data.fold: 2 is given, but a cross" in done.stderr
 
 
+def test_the_command_redraws(disfa_data, tmp_path):
+    done = subprocess.run(
+        command(disfa_data, tmp_path, "--repeats=1"), cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 1 and "error: repeats=1: a spread needs at least 2 redraws" in done.stderr
+
+
 def redraws(pooled, of_folds):
     """Merged scores as far as `crossval.spread` reads them."""
 

@@ -170,7 +170,7 @@ def test_groups_events_and_relations_of_the_test_subjects(run, tiny_faces):
     assert scores["relations"]["dependency"] == metrics.dependency_f1(present, *where)
 
 
-def test_group_tables_name_subjects_intervals_and_few_subjects(run, tiny_faces):
+def test_group_tables_name_subjects_intervals_and_few_subjects(run, tiny_faces, tmp_path):
     scores = evaluate.read_scores(evaluate.run(run, partial(make_data, data_dir=tiny_faces)))
     shown = tables.group_table(scores).set_index("group")
     score = scores["groups"]["glasses"]["no"]
@@ -181,6 +181,9 @@ def test_group_tables_name_subjects_intervals_and_few_subjects(run, tiny_faces):
     assert (
         "## Groups, stage frames, honest thresholds (synthetic)" in text and "Few subjects: intervals" in text
     )
+    page = html.write_run_page(run, "synthetic", {}, tmp_path / "page.html").read_text()
+    assert "Groups of test subjects, stage frames, honest thresholds (synthetic)" in page
+    assert '<th scope="row">glasses: no</th>' in page and "dependency F1" in page
     table = tables.long_table(scores)
     groups = pd.Series(table.group.unique())
     assert groups.str.startswith(("sex", "skin", "age", "glasses")).sum() == len(groups) - 1

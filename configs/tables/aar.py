@@ -4,12 +4,12 @@ from jaxau.reproduce import Figure, Paper, Table
 
 _TABLES: dict[int, Table] = {
     1: Table("Occurrence rates of the training sets", "", note="no network: a data set's manifest has them"),
-    2: Table("F1 of each AU on BP4D", "bp4d", shape="methods"),
-    3: Table("F1 of each AU on DISFA", "disfa", shape="methods"),
-    4: Table("F1 of each AU on GFT", "gft", shape="methods"),
-    5: Table("F1 of each AU on Aff-Wild2", "aff_wild2", shape="methods"),
+    2: Table("F1 of each AU", "bp4d", shape="methods"),
+    3: Table("F1 of each AU", "disfa", shape="methods"),
+    4: Table("F1 of each AU", "gft", shape="methods"),
+    5: Table("F1 of each AU", "aff_wild2", shape="methods"),
     6: Table("Structures of the variants", "", note="no results in it: those of these variants are in VII"),
-    7: Table("Variants on BP4D", "bp4d", shape="methods"),
+    7: Table("Variants", "bp4d", shape="methods"),
 }
 
 _DRAWING = "a drawing of the method: nothing to run"

@@ -67,11 +67,11 @@ _TABLE_4 = (
 
 _TABLES: dict[int, Table] = {
     1: Table("Center coordinates of each AU", "", note="no results in it: jaxau/faces/landmarks.py has them"),
-    2: Table("F1 of each AU on BP4D", "bp4d", (_FULL,), "methods"),
-    3: Table("F1 of each AU on DISFA", "disfa", (_FULL,), "methods"),
-    4: Table("Average F1 with different settings on BP4D", "bp4d", _TABLE_4),
+    2: Table("F1 of each AU", "bp4d", (_FULL,), "methods"),
+    3: Table("F1 of each AU", "disfa", (_FULL,), "methods"),
+    4: Table("Average F1 with different settings", "bp4d", _TABLE_4),
     5: Table(
-        "Sliding window size t on BP4D",
+        "Sliding window size t",
         "bp4d",
         tuple(
             _backbone(f"t = {t}", f"{_TS}, sliding window t={t}", data__clip_length=t)
@@ -79,7 +79,7 @@ _TABLES: dict[int, Table] = {
         ),
     ),
     6: Table(
-        "Number of subsequences N_sep on DISFA",
+        "Number of subsequences N_sep",
         "disfa",
         tuple(
             _backbone(f"N_sep = {n}", f"{_TS}, subsequences N_sep={n}", data__subsequences=n)
@@ -87,7 +87,7 @@ _TABLES: dict[int, Table] = {
         ),
     ),
     7: Table(
-        "Loss function on BP4D",
+        "Loss function",
         "bp4d",
         (
             _row("L_CE", "LAC with cross-entropy loss in place of DWA", BOTH, _CE),
@@ -108,8 +108,8 @@ _FIGURES: dict[int, Figure] = {
     1: Figure("AU centers and the pipeline", "", note=_DRAWING),
     2: Figure("Framework", "", note=_DRAWING),
     3: Figure("ST module", "", note=_DRAWING),
-    4: Figure("Class distribution over epochs on DISFA", "disfa", (_FULL,), "distribution"),
-    5: Figure("Recall, the difficulty of an AU, over epochs on DISFA", "disfa", (_FULL,), "recall"),
+    4: Figure("Class distribution over epochs", "disfa", (_FULL,), "distribution"),
+    5: Figure("Recall, the difficulty of an AU, over epochs", "disfa", (_FULL,), "recall"),
     6: Figure("Activation maps of each AU", "bp4d", (_STILL_BACKBONE, _FULL), "localisation"),
     7: Figure("Activation maps over a sequence", "bp4d", (_STILL_BACKBONE, _FULL), "sequence"),
     8: Figure("Activation maps of failures", "bp4d", (_FULL,), "failures"),
@@ -136,9 +136,9 @@ _BUDGETS: dict[str, dict[str, Any]] = {
     "short": {
         "data.subsequences": 2,
         "stages.frames.epochs": 100,
-        "stages.frames.max_steps": 400,
+        "stages.frames.max_steps": 300,
         "stages.clips.epochs": 10,
-        "stages.clips.max_steps": 100,
+        "stages.clips.max_steps": 80,
     },
 }
 

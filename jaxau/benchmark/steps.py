@@ -17,7 +17,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from jaxau import complexity, evaluate, models, optim, sharding, train
 from jaxau.benchmark.machine import Row, interleave, measure_roof, memory_peaks, seconds_of, time_steps
-from jaxau.config import Config
+from jaxau.config import Config, Stage
 
 LOGIT_TOLERANCE = 1e-4
 LOSS_TOLERANCE = 1e-3
@@ -89,15 +89,7 @@ class CompiledStage:
             self._state,
             self.batch,
         )
-        labels = optim.trainable_labels(stage, self._state.params) if stage.trainable else None
-        leaves = jax.tree.leaves(self._state.params)
-        chosen = ["train"] * len(leaves) if labels is None else jax.tree.leaves(labels)
-        size = {
-            "parameters": sum(leaf.size for leaf in leaves),
-            "trainable_parameters": sum(
-                leaf.size for leaf, label in zip(leaves, chosen, strict=True) if label == "train"
-            ),
-        }
+        size = count_parameters(stage, self._state.params)
         self.programs: dict[str, Row] = {
             "inference": {**size, **of_inference},
             "training": {**size, **of_training},
@@ -121,7 +113,8 @@ class CompiledStage:
         """Go on with these ``params`` and ``batch_stats``, laid out as the network's own."""
 
         def place(own: jax.Array, given: np.ndarray) -> jax.Array:
-            return jax.device_put(np.asarray(given, own.dtype), own.sharding)
+            # A copy, because on CPUs JAX may go on using the memory that it is given.
+            return jax.device_put(np.array(given, own.dtype), own.sharding)
 
         for name in ("params", "batch_stats"):
             placed = jax.tree.map(place, getattr(self._state, name), variables[name])
@@ -160,6 +153,17 @@ def _compile(jitted: Any, *arguments: Any) -> tuple[Any, Row]:
             - plan.alias_size_in_bytes
         )
     return compiled, {"compile_seconds": seconds, "planned_memory_bytes": planned}
+
+
+def count_parameters(stage: Stage, params: Any) -> Row:
+    """``parameters``, and ``trainable_parameters``, those that the stage changes."""
+    sizes = jax.tree.map(lambda leaf: leaf.size, params)
+    total = trained = sum(jax.tree.leaves(sizes))
+    if stage.trainable:
+        labels = optim.trainable_labels(stage, params)
+        counted = jax.tree.map(lambda size, label: size * (label == "train"), sizes, labels)
+        trained = sum(jax.tree.leaves(counted))
+    return {"parameters": total, "trainable_parameters": trained}
 
 
 def noise_batch(config: Config, name: str, seed: int = 0) -> dict[str, np.ndarray]:

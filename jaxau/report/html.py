@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from jaxau import facs, metrics
+from jaxau import evaluate, facs, metrics
 from jaxau.report import figures, tables
 
 
@@ -111,10 +111,15 @@ def write_run_page(workdir: Path, corpus: str, examples: Examples, out: Path) ->
         unseen=_unseen(scores),
         fold=tables.fold_name(scores["fold"]),
         facts=_facts(scores, models, predictions) | examples.get("facts", {}),
+        further=tables.events_and_relations(scores),
+        groups=tables.group_table(scores),
+        groups_of=tables.of_last_stage(scores),
         number=tables.number,
         interval=tables.interval,
         intervals=_intervals(scores),
         spread=_spread(scores, predictions),
+        relations=_relations(scores, predictions[stages[-1]]),
+        reliability=_reliability(scores, predictions[stages[-1]]),
         curves=[
             (s, _curves(history, s, scores["stages"][s]["epoch"]), _epochs(history, s, scores["aus"]))
             for s in stages
@@ -265,6 +270,24 @@ def _spread(scores: tables.Scores, predictions: dict[str, dict[str, Any]]) -> Pi
     first = next(iter(f1.values()))
     alt = f"Mean F1 of {len(names)} test subjects, from {np.nanmin(first):.2f} to {np.nanmax(first):.2f}."
     return svg(figures.subject_spread(names, f1), alt)
+
+
+def _relations(scores: tables.Scores, found: Mapping[str, Any]) -> Picture:
+    """Adjacency of true and of predicted occurrence, as ``relations`` of the scores compares them."""
+    stage = list(scores["stages"].values())[-1]
+    thresholds = [row["threshold"] for row in stage[evaluate.rules(stage)[-1]]["per_au"]]
+    truth = metrics.adjacency(found["truth"], found["mask"])
+    predicted = metrics.adjacency(found["probability"] >= np.array(thresholds), found["mask"])
+    figure = figures.matrices({"truth": truth, "prediction": predicted}, scores["aus"])
+    return svg(figure, f"Correlations between {len(truth)} AUs, of the labels and of what is predicted.")
+
+
+def _reliability(scores: tables.Scores, found: Mapping[str, Any]) -> Picture:
+    r = metrics.reliability(found["probability"], found["truth"], found["mask"])
+    names = [facs.column(au) for au in scores["aus"]]
+    figure = figures.reliability(names, r.probability, r.observed, r.frames)
+    errors = ", ".join(f"{name} {tables.number(e)}" for name, e in zip(names, r.error, strict=True))
+    return svg(figure, f"Share of present labels against probability. Calibration errors: {errors}.")
 
 
 def _curves(history: list[dict[str, Any]], stage: str, chosen_epoch: int) -> Picture:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from jaxau import checkpoint, evaluate, facs, files
 from jaxau import config as config_lib
@@ -71,8 +72,8 @@ def draw_maps(
       ValueError: a run's first stage is not one of stills.
     """
     drawn: dict[str, Figure] = {}
-    chosen = {}
-    for label, run in reversed(runs.items()):
+    chosen: dict[str, NDArray[np.int32]] = {}
+    for label, run in reversed(list(runs.items())):
         config = _config(run)
         stage = next(iter(config.stages))
         if config.stages[stage].view != "frames":
@@ -86,7 +87,7 @@ def draw_maps(
         drawn[caption] = figures.attention_overlay(
             shown["images"], shown["attention"], shown["aus"], shown["probability"], shown["truth"]
         )
-    return dict(reversed(drawn.items()))
+    return dict(reversed(list(drawn.items())))
 
 
 def _config(run: Path) -> Config:

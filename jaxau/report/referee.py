@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from jaxau import facs
-from jaxau.report.tables import UNDEFINED, au_name, interval, markdown_table, mean_name, number
+from jaxau.report.tables import UNDEFINED, aligned_table, au_name, interval, markdown_table, mean_name, number
 
 Report = dict[str, Any]
 
@@ -110,16 +110,6 @@ def _about(report: Report) -> list[str]:
         f"{counts['predictions_not_joined']} of {counts['prediction_rows']} of the predictions",
         unpredicted,
         f"{report['clusters']}s: {score['subjects']}, videos: {counts['videos']}",
-    ]
-
-
-def aligned_table(table: pd.DataFrame) -> list[str]:
-    """The lines of a table of text for a terminal, names to the left and numbers to the right."""
-    cells = [list(table), *table.to_numpy().tolist()]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
-        for row in cells
     ]
 
 

@@ -135,22 +135,23 @@ def group_table(scores: Scores) -> pd.DataFrame:
     )
 
 
-def _of_last_stage(scores: Scores) -> str:
+def of_last_stage(scores: Scores) -> str:
     """``stage clips, honest thresholds (synthetic)``: what groups, events and relations are of."""
     stage, numbers = list(scores["stages"].items())[-1]
     return f"stage {stage}, {_selection(scores, rules(numbers)[-1])}{_words(scores)}"
 
 
-def _events_and_relations(scores: Scores) -> list[str]:
+def events_and_relations(scores: Scores) -> list[str]:
+    """A sentence on each of the last stage, where they were scored."""
     if "events" not in scores:
         return []
     events, relations = scores["events"], scores["relations"]
     adjacency, dependency = relations["adjacency"], relations["dependency"]
     return [
-        f"Events, {_of_last_stage(scores)}: mean F1 {number(events['mean']['f1'])} over "
+        f"Events, {of_last_stage(scores)}: mean F1 {interval(events['mean'])} over "
         f"{events['mean']['aus']} AUs; a segment from onset to offset is found by one whose frames, shared "
         f"over covered by either, are {events['overlap']:.0%} or more.",
-        f"Relations, {_of_last_stage(scores)}: L2 distance of adjacency {number(adjacency['l2_distance'])} "
+        f"Relations, {of_last_stage(scores)}: L2 distance of adjacency {number(adjacency['l2_distance'])} "
         f"over {adjacency['pairs']} pairs of AUs; dependency F1 {number(dependency['dependency_f1'])} over "
         f"{dependency['pairs']} ordered pairs.",
     ]
@@ -231,11 +232,9 @@ def print_summary(scores: Scores) -> str:
     for stage, numbers in scores["stages"].items():
         left_out = ("base rate", "threshold", "accuracy", BASELINES["pixels_logistic_regression"])
         table = stage_table(scores, stage).drop(columns=list(left_out), errors="ignore")
-        widths = {c: max(len(c), *map(len, table[c])) for c in table}
         lines += ["", f"stage {stage}, {_epoch(numbers)}{_words(scores)}"]
-        lines.append(_aligned(dict(zip(widths, widths, strict=True)), widths))
-        lines += [_aligned(row, widths) for row in table.to_dict("records")]
-    lines += ["", *_events_and_relations(scores)]
+        lines += [f"  {line}" for line in aligned_table(table)]
+    lines += ["", *events_and_relations(scores)]
     lines += ["", f"baselines, mean F1 [95 %]{_synthetic(scores)}"]
     for name, score in scores["baselines"].items():
         mean = score["mean"]
@@ -250,10 +249,10 @@ def markdown(scores: Scores) -> str:
         table = stage_table(scores, stage)
         lines += ["", f"## Stage {stage}, {_epoch(numbers)}{_words(scores)}", ""]
         lines += [*markdown_table(table), "", other_means(numbers["at_half"]["mean"])]
-    lines += [f"\n{line}" for line in _events_and_relations(scores)]
+    lines += [f"\n{line}" for line in events_and_relations(scores)]
     groups = group_table(scores)
     if len(groups):
-        lines += ["", f"## Groups, {_of_last_stage(scores)}", "", *markdown_table(groups)]
+        lines += ["", f"## Groups, {of_last_stage(scores)}", "", *markdown_table(groups)]
         lines += ["", "Groups differ in more than their name; read a difference beside its intervals."]
     if len(groups) and groups["warning"].any():
         lines += ["Few subjects: intervals may be too narrow, and one subject has none."]
@@ -329,9 +328,7 @@ def print_crossval_summary(crossval: Scores) -> str:
     pooled = crossval["pooled"]
     lines = [provenance(pooled)]
     for title, table in _fold_tables(crossval):
-        widths = {c: max(len(c), *map(len, table[c])) for c in table}
-        lines += ["", title, _aligned(dict(zip(widths, widths, strict=True)), widths)]
-        lines += [_aligned(row, widths) for row in table.to_dict("records")]
+        lines += ["", title, *(f"  {line}" for line in aligned_table(table))]
     lines += ["", f"baselines, pooled, mean F1 [95 %]{_synthetic(pooled)}"]
     for name, score in pooled["baselines"].items():
         lines.append(f"  {BASELINES.get(name, name):<30}{interval(score['mean'])}")
@@ -407,9 +404,14 @@ def _words(scores: Scores) -> str:
     return _synthetic(scores) + (" (optimistic)" if _optimistic(scores) else "")
 
 
-def _aligned(row: dict[str, str], widths: dict[str, int]) -> str:
-    first, *rest = widths
-    return "  ".join([f"  {row[first]:<{widths[first]}}"] + [f"{row[c]:>{widths[c]}}" for c in rest])
+def aligned_table(table: pd.DataFrame) -> list[str]:
+    """The lines of a table of text for a terminal, names to the left and numbers to the right."""
+    cells = [list(table), *table.to_numpy().tolist()]
+    first, *rest = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join([row[0].ljust(first), *(cell.rjust(w) for cell, w in zip(row[1:], rest, strict=True))])
+        for row in cells
+    ]
 
 
 def markdown_table(table: pd.DataFrame) -> list[str]:

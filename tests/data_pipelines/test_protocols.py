@@ -197,6 +197,8 @@ def test_redrawn_folds_share_the_strata_evenly():
             cells = sorted(attributes[name]["sex"] + attributes[name]["skin tone"] for name in test)
             assert cells == ["fd", "fl", "md", "ml"]  # 12 subjects, 3 of each kind, 3 folds
     assert len({folds("synthetic-3fold", data, seed) for seed in range(1, 9)}) == 8
+    alone = FACES | {"attributes": {name: {"sex": name} for name in NAMES}}  # nobody is like anybody else
+    assert len({folds("synthetic-3fold", alone, seed) for seed in range(1, 9)}) > 6
 
 
 def test_inner_subjects_of_a_redraw_are_of_its_own_training_subjects():

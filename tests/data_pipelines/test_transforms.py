@@ -4,8 +4,8 @@ import chex
 import numpy as np
 import pytest
 
-from data_pipelines.transforms import VARIANTS, augment, evaluation_input
-from jaxau.config import Augment
+from data_pipelines.transforms import augment, evaluation_input
+from jaxau.config import VARIANTS, Augment
 from jaxau.faces.align import to_network_input
 from jaxau.faces.landmarks import mirror_order
 

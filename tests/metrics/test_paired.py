@@ -40,6 +40,16 @@ def test_differences_are_those_of_two_scores():
     json.dumps(found, allow_nan=False)
 
 
+def test_the_interval_of_an_au_is_that_of_the_au_alone():
+    a, b, truth, mask, subject = two_models()
+    rows = metrics.paired_difference(a, b, truth, mask, 0.5, 0.5, subject, AUS, 50)["per_au"]
+    for column, row in enumerate(rows):
+        one = [values[:, column : column + 1] for values in (a, b, truth, mask)]
+        alone = metrics.paired_difference(*one, 0.5, 0.5, subject, [AUS[column]], 50)
+        assert alone["per_au"] == [row]
+        assert (alone["mean"]["low"], alone["mean"]["high"]) == pytest.approx((row["low"], row["high"]))
+
+
 def test_both_models_get_the_same_draws():
     a, b, truth, mask, subject = two_models()
     same = metrics.paired_difference(a, a, truth, mask, 0.5, 0.5, subject, AUS)

@@ -87,7 +87,7 @@ def test_the_page_is_accessible_by_structure(page):
     assert page.all("html")[0]["lang"] == "en" and len(page.all("h1")) == 1
     levels = [int(name[1]) for name, _ in page.tags if re.fullmatch("h[1-6]", name)]
     assert all(deeper <= level + 1 for level, deeper in zip(levels, levels[1:], strict=False))
-    assert len(page.all("img")) == 7 and all(len(image["alt"]) > 20 for image in page.all("img"))
+    assert len(page.all("img")) == 9 and all(len(image["alt"]) > 20 for image in page.all("img"))
     assert all(cell["scope"] in ("row", "col") for cell in page.all("th"))
     assert len(page.all("caption")) == len(page.all("table")) == 3
     identifiers = [attributes["id"] for _, attributes in page.tags if "id" in attributes]

@@ -88,6 +88,39 @@ def test_few_subjects_and_an_au_without_negatives_are_noted(build_run, tmp_path)
     assert second.startswith("AU01: no negative")
 
 
+def test_markdown_says_the_other_means_with_their_intervals_and_numbers_of_aus(run):
+    _, scores = run
+    mean = scores["stages"]["clips"]["at_half"]["mean"]
+    line = [line for line in tables.markdown(scores).splitlines() if line.startswith("Other means")][1]
+    for name in ("precision", "recall", "average_precision", "mcc", "skew_f1", "calibration_error"):
+        assert (
+            f" {mean[name]:.3f} [{mean[f'{name}_low']:.3f}, ".replace(" 0.", " .").replace("[0.", "[.")
+            in line
+        )
+    assert "MCC ." in line and "AUs" not in line
+    fewer = tables.other_means(mean | {"mcc": 0.5, "mcc_low": None, "mcc_aus": 11})
+    assert "MCC .500 (11 AUs), skew" in fewer
+
+
+def test_an_au_that_was_never_predicted_is_noted_with_its_system(build_run, tmp_path):
+    scores = build_run(tmp_path)
+    row = scores["stages"]["clips"]["honest"]["per_au"][0]
+    row["precision"] = row["mcc"] = None
+    (note,) = tables.notes(scores)
+    assert note.startswith("AU01 (clips, honest thresholds): nothing predicted present")
+
+
+def test_csv_holds_every_mean_and_over_how_many_aus_it_is(run):
+    _, scores = run
+    table = tables.long_table(scores)
+    rows = table[(table.system == "clips") & (table.selection == tables.SELECTIONS["honest"])]
+    found = rows[rows.au == "mean"].iloc[0]
+    mean = scores["stages"]["clips"]["honest"]["mean"]
+    assert {"average_precision", "mcc", "mcc_low", "mcc_aus", "calibration_error_high"} < set(mean)
+    for name, value in mean.items():
+        assert name == "undefined" or found[name] == value, name
+
+
 def test_real_scores_do_not_say_synthetic(build_run, tmp_path):
     scores = build_run(tmp_path, synthetic=False) | {"corpus": "bp4d", "protocol": "bp4d-3fold"}
     for text in (tables.print_summary(scores), tables.markdown(scores), tables.latex(scores)):

@@ -1,0 +1,70 @@
+"""Schedules by hand; optimizers against PyTorch's."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxau import optim
+from jaxau.config import Config, DataConfig, Optim, Stage, from_dict, to_dict
+
+
+def test_schedule_in_steps():
+    """AAR: 12 epochs of 5 steps, times .3 every 2 epochs."""
+    rate = optim.make_schedule(Optim("sgd", 0.006, schedule="steps", decay=0.3, periods=6), total_steps=60)
+    for step, power in {0: 0, 9: 0, 10: 1, 19: 1, 20: 2, 50: 5, 59: 5}.items():
+        np.testing.assert_allclose(rate(step), 0.006 * 0.3**power, rtol=1e-6)
+    # Parts that are no whole number of steps; after a warm-up, parts of what remains.
+    rate = optim.make_schedule(Optim("sgd", 1.0, schedule="steps", decay=0.5, periods=4), total_steps=10)
+    np.testing.assert_allclose(
+        [rate(step) for step in range(10)], [1, 1, 1, 0.5, 0.5, 0.25, 0.25, 0.25, 0.125, 0.125]
+    )
+    warm = Optim("sgd", 1.0, schedule="steps", decay=0.5, periods=2, warmup_steps=4)
+    rate = optim.make_schedule(warm, total_steps=10)
+    np.testing.assert_allclose([rate(step) for step in (0, 4, 6, 7, 9)], [0.25, 1, 1, 0.5, 0.5])
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_updates_equal_torchs(name):
+    """Nesterov momentum, L2 and decoupled decay; none for biases and scales, stacked or not."""
+    torch = pytest.importorskip("torch", reason="pip install 'jaxau[parity]'")
+    config = Optim(name, 0.05, weight_decay=0.1, schedule="steps", decay=0.3, periods=2)
+    optimizer = optim.make_optimizer(Stage("frames", 1, 1, optim=config), total_steps=6)
+    rng = np.random.default_rng(0)
+    shapes = {"kernel": (3, 3, 3, 2, 2), "relations": (4, 2), "bias": (3, 2), "scale": (3, 2), "vector": (4,)}
+    params = {key: jnp.asarray(rng.normal(size=shape), jnp.float32) for key, shape in shapes.items()}
+    theirs = {key: torch.tensor(np.asarray(value), requires_grad=True) for key, value in params.items()}
+    decayed = ("kernel", "relations")
+    groups = [
+        {"params": [theirs[key] for key in decayed], "weight_decay": 0.1},
+        {"params": [theirs[key] for key in shapes if key not in decayed], "weight_decay": 0.0},
+    ]
+    if name == "sgd":
+        reference = torch.optim.SGD(groups, lr=0.05, momentum=0.9, nesterov=True)
+    else:
+        reference = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[name](groups, lr=0.05)
+    schedule = torch.optim.lr_scheduler.StepLR(reference, step_size=3, gamma=0.3)
+    state = optimizer.init(params)
+    for _ in range(6):
+        gradients = {key: rng.normal(size=shape).astype(np.float32) for key, shape in shapes.items()}
+        updates, state = optimizer.update(jax.tree.map(jnp.asarray, gradients), state, params)
+        params = optax.apply_updates(params, updates)
+        for key, gradient in gradients.items():
+            theirs[key].grad = torch.tensor(gradient)
+        reference.step()
+        schedule.step()
+        for key, value in params.items():
+            np.testing.assert_allclose(value, theirs[key].detach().numpy(), atol=1e-5, err_msg=key)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "rule"), [("decay", 0.0, "above 0"), ("periods", 0, "at least 1")]
+)
+def test_values_of_a_schedule_are_checked(field, value, rule):
+    stage = Stage("frames", 1, 1, optim=Optim(schedule="steps", **{field: value}))
+    config = Config("aar", DataConfig("synthetic", (1, 2), "synthetic-3fold"), {"frames": stage})
+    with pytest.raises(
+        ValueError, match=f"config.stages.frames.optim.{field}: {value} breaks the rule: {rule}"
+    ):
+        from_dict(to_dict(config))
