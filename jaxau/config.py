@@ -170,6 +170,8 @@ class Config:
         "conventional": nothing; all training subjects train, the last epoch and threshold .5 are taken.
         "optimistic": the test subjects, after all training subjects trained, as much of the field does; its
         scores are labelled so and say nothing of new subjects.
+      finetune: checkpoint of an earlier run, perhaps with other AUs, from which stages that start from no
+        other stage take what fits (`jaxau.finetune`); "" = fresh.
     """
 
     name: str
@@ -177,6 +179,7 @@ class Config:
     stages: Mapping[str, Stage]
     network: Mapping[str, Any] = field(default_factory=dict)
     selection: Selection = "honest"
+    finetune: str = ""
     seed: int = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
     mesh: Mesh = field(default_factory=Mesh)

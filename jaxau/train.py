@@ -17,7 +17,18 @@ from flax import struct
 from jax.sharding import NamedSharding, PartitionSpec
 from tqdm import tqdm
 
-from jaxau import checkpoint, evaluate, feature_cache, files, metrics, models, optim, progress, sharding
+from jaxau import (
+    checkpoint,
+    evaluate,
+    feature_cache,
+    files,
+    finetune,
+    metrics,
+    models,
+    optim,
+    progress,
+    sharding,
+)
 from jaxau import config as config_lib
 from jaxau.config import Config, Stage
 
@@ -183,6 +194,8 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
             state = jax.jit(init, out_shardings=placement)()
             if stage.start_from:
                 state = _hand_on(state, workdir / config.parameters_from(name))
+            elif config.finetune:
+                state = finetune.into_state(state, config, name, directory)
         else:
             state = checkpoints.restore(checkpoints.latest, abstract)
         first = int(state.step)
