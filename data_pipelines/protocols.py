@@ -97,6 +97,9 @@ PROTOCOLS: dict[str, Protocol] = {
     "affwild2-12au": Protocol("aff_wild2", rest_trains=True),
     "affwild2-8au": Protocol("aff_wild2_8au", rest_trains=True),
     "raf-au-80-20": Protocol("raf_au", rest_trains=True),
+    "affectnet-official": Protocol("affectnet", (("validation",),), rest_trains=True),
+    "300w-lp": Protocol("300w_lp", ((),), rest_trains=True),
+    "wflw-official": Protocol("wflw", (("test",),), rest_trains=True),
     "folder": Protocol("folder"),
     "synthetic-3fold": Protocol("synthetic", strata=("sex", "skin tone", "glasses")),
 }

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from data_pipelines.corpora import aff_wild2, bp4d, disfa, folder, lists, raf_au
+from data_pipelines.corpora import aff_wild2, affectnet, bp4d, disfa, folder, landmark_sets, lists, raf_au
 from data_pipelines.face_source import FaceSource
 from data_pipelines.preparation import Corpus
 
@@ -15,9 +15,14 @@ _OWNERS: dict[str, Callable[..., Corpus]] = {
     "aff_wild2": aff_wild2.corpus,
     "aff_wild2_8au": partial(aff_wild2.corpus, release="aff_wild2_8au"),
     "raf_au": raf_au.corpus,
+    "affectnet": affectnet.corpus,
+}
+_WITH_LANDMARKS: dict[str, Callable[[Path, str], Corpus]] = {
+    "300w_lp": landmark_sets.corpus_300w_lp,
+    "wflw": landmark_sets.corpus_wflw,
 }
 
-NAMES = (*_OWNERS, "gft", "folder")
+NAMES = (*_OWNERS, *_WITH_LANDMARKS, "gft", "folder")
 """The corpora that are read from a folder."""
 
 
@@ -46,6 +51,12 @@ def open_corpus(
         raise ValueError(f"corpus {name!r}: not one of {list(NAMES)}; choose one of these")
     if min_intensity is not None and name != "folder":
         raise ValueError(f"--min_intensity: only for --corpus=folder; {name} has a rule of its own")
+    if name in _WITH_LANDMARKS:
+        if faces is not None:
+            raise ValueError(
+                f"{name}: its landmarks are what is to be learned; leave --detector and --landmarks away"
+            )
+        return _WITH_LANDMARKS[name](raw_dir, alignment)
     if name == "folder":
         return folder.corpus(raw_dir, alignment, faces, 2.0 if min_intensity is None else min_intensity)
     if from_lists or name == "gft":
