@@ -48,30 +48,41 @@ class FaceSource:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         return {"landmarks_from": self.kind, "landmarks_hash": digest[:16]}
 
-    def find(self, picture: np.ndarray, video: str, index: int) -> tuple[np.ndarray, int]:
+    def find(
+        self, picture: np.ndarray, video: str, index: int, box: np.ndarray | None = None
+    ) -> tuple[np.ndarray, int]:
         """The landmarks of a picture.
 
         Args:
           picture: (h, w, 3) uint8 RGB.
           video: its name in the table.
           index: number of the decoded frame from 0, of a series of pictures the owner's number.
+          box: (4,) left, top, right, bottom as fractions of the picture, in which the middle of the face
+          lies.
 
         Returns:
-          (p, 2) pixels of the largest face, and how many faces there are.
+          (p, 2) pixels of the largest face, and how many faces there are (in the box).
 
         Raises:
           NoFace: there are none.
         """
         if self.kind == "yunet":
-            found = _detector(self.path).detect(picture)
+            found = [face.landmarks for face in _detector(self.path).detect(picture)]
+            found = [face for face in found if box is None or _is_in(face, box, picture)]
             if not found:
-                raise NoFace("no face found")
-            return found[0].landmarks, len(found)
+                raise NoFace("no face found" if box is None else "no face found in its box")
+            return found[0], len(found)
         faces = _rows(self.path, video).get(index, [])
+        faces = [face for face in faces if box is None or _is_in(face, box, picture)]
         if not faces:
             raise NoFace("no landmarks in the table")
         largest = max(faces, key=lambda face: float(np.ptp(face, axis=0).prod()))
         return largest, len(faces)
+
+
+def _is_in(face: np.ndarray, box: np.ndarray, picture: np.ndarray) -> bool:
+    x, y = face.mean(0) / [picture.shape[1], picture.shape[0]]
+    return bool(box[0] <= x <= box[2] and box[1] <= y <= box[3])
 
 
 # Each process opens these once.

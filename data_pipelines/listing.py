@@ -39,6 +39,8 @@ class Listed:
       pictures: a path for each frame, None where there is none; or one video file.
       indices: (n,) of the frames among the decoded ones, from 0, where ``pictures`` is a video.
       landmarks: the owner's; None where the corpus has none.
+      boxes: (n, 4) left, top, right and bottom of each face as fractions of its picture, where several faces
+        may be on one picture; a detector looks for the face whose middle lies in it.
       unlabelled: why frames of the video that are not listed are left out; "" = they are none of ours.
       emotion: (n,) int32 where the corpus has expression labels.
       remarks: what the listing itself leaves out or masks.
@@ -51,6 +53,7 @@ class Listed:
     pictures: Sequence[Path | None] | Path
     indices: np.ndarray | None = None
     landmarks: Landmarks | None = None
+    boxes: np.ndarray | None = None
     unlabelled: str = ""
     emotion: np.ndarray | None = None
     remarks: tuple[Remark, ...] = ()
@@ -177,7 +180,8 @@ def _landmarks(
         points = np.asarray(listed.landmarks(position), np.float64)
     else:
         index = int((listed.frames if listed.indices is None else listed.indices)[position])
-        found, count = faces.find(picture, listed.name, index)
+        box = None if listed.boxes is None else listed.boxes[position]
+        found, count = faces.find(picture, listed.name, index, box)
         if count > 1:
             reason = f"{count} faces in the picture: the largest is taken"
             remarks.add("landmarks", reason, int(listed.frames[position]))

@@ -5,6 +5,7 @@ augmented, follow from (config.seed, stage, i) alone. The position in the data i
 number, and a run resumes at it whatever the number of threads or processes.
 """
 
+import dataclasses
 import logging
 import zlib
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import grain
 import jax
 import numpy as np
 
-from data_pipelines import sampling, transforms
+from data_pipelines import sampling, transforms, views
 from data_pipelines.protocols import Split, kept, left_out, ranges_of, split_subjects
 from data_pipelines.records import ABSENT, OCCURS, Manifest, Records
 from jaxau import facs
@@ -39,12 +40,14 @@ class Plan:
       mask: (t,) bool, False where a record only fills the example up.
       index: global example index, from which the augmentation is drawn; -1 = not augmented, but
       variant: of a fixed set, see ``transforms.evaluation_input``.
+      triplet_class: 1, 2 or 3, of the view ``triplets``.
     """
 
     records: np.ndarray
     mask: np.ndarray
     index: int = -1
     variant: int = 0
+    triplet_class: int = 0
 
 
 @dataclass(frozen=True)
@@ -98,14 +101,14 @@ class _DrawnPlans:
 class _ListedPlans:
     """Global example index and item of the epoch -> plan, where every epoch holds the same."""
 
-    def __init__(self, examples: list[tuple[np.ndarray, np.ndarray]]):
+    def __init__(self, examples: list[Plan]):
         self._examples = examples
 
     def __len__(self) -> int:
         return len(self._examples)
 
     def __call__(self, index: int, item: int) -> Plan:
-        return Plan(*self._examples[item], index)
+        return dataclasses.replace(self._examples[item], index=index)
 
 
 class _Labels:
@@ -113,7 +116,7 @@ class _Labels:
 
     def __init__(self, records: Records, config: Config):
         data, manifest = config.data, records.manifest
-        self._columns = np.array([manifest["aus"].index(au) for au in data.aus])
+        self._columns = np.array([manifest["aus"].index(au) for au in data.aus], np.intp)
         self._min_intensity = float(manifest["label_rule"]["min_intensity"])
         self._corpus = [*facs.CORPUS_AUS, data.corpus].index(data.corpus)
 
@@ -162,12 +165,18 @@ class _Load:
         self._image_size = config.data.image_size
         self._options: Augment = config.stages[stage].augment
         self._seed = [_AUGMENT_STREAM, config.seed, zlib.crc32(stage.encode())]
-        self._clip = config.stages[stage].view == "clips"
+        self._view = config.stages[stage].view
 
     def __call__(self, plan: Plan) -> Batch:
+        if self._view == "labels":
+            rows = [self._records.raw(int(record)) for record in plan.records]
+            labelled = [(int(row["subject"]), int(row["video"]), int(row["frame"])) for row in rows]
+            return views.still(self._labels(plan, [row["au_intensity"] for row in rows], labelled))
         frames = [self._records.frame(int(record)) for record in plan.records]
         images = np.stack([frame.image for frame in frames])
         landmarks = np.stack([frame.landmarks for frame in frames])
+        if self._view == "tuples":
+            images, landmarks = views.align_to_middle(images, landmarks)
         if plan.index < 0:
             images, landmarks = transforms.evaluation_input(
                 images, landmarks, self._options, self._image_size, plan.variant
@@ -178,7 +187,15 @@ class _Load:
         numbers = [(frame.subject, frame.video, frame.frame) for frame in frames]
         labels = self._labels(plan, [frame.intensity for frame in frames], numbers)
         example = {"image": images, "landmarks": landmarks, **labels}
-        return example if self._clip else {key: value[0] for key, value in example.items()}
+        if self._view == "clips":
+            return example
+        if self._view == "tuples":
+            return views.tuple_of(example)
+        if self._view == "triplets":
+            return views.triplet_of(example, plan.triplet_class)
+        if self._view == "emotions":
+            example["emotion"] = np.array([frame.emotion for frame in frames], np.int32)
+        return views.still(example)
 
 
 class _AddCenters:
@@ -221,10 +238,18 @@ class Data:
         )
         self._all_videos = self._list_videos()
         self.statistics = self._count()
-        self._plans = {stage: self._plan(stage) for stage in config.stages}
+        own = [name for name, stage in config.stages.items() if not stage.corpus]
+        self._plans = {stage: self._plan(stage) for stage in own}
+        self._others = {
+            name: make_data(views.of_other_corpus(config, name), records.data_dir, threads)
+            for name in config.stages
+            if name not in own
+        }
 
     def num_examples(self, stage: str) -> int:
         """Examples of an epoch: stills or clips, as the stage's view says."""
+        if stage in self._others:
+            return self._others[stage].num_examples(stage)
         return len(self._plans[stage])
 
     def train(self, stage: str, start: int = 0) -> Iterator[Batch]:
@@ -246,6 +271,8 @@ class Data:
           ValueError: an unreadable record, while iterating; a batch size that the processes cannot
             share.
         """
+        if stage in self._others:
+            return self._others[stage].train(stage, start)
         batch_size = self._config.stages[stage].batch_size
         assert start % batch_size == 0, (start, batch_size)
         plan = self._plans[stage]
@@ -275,11 +302,13 @@ class Data:
           of each gapless run filled up by its last frame with ``mask`` False; the view ``features`` holds
           whole runs.
         """
+        if stage in self._others:
+            return self._others[stage].evaluate(stage, part, batch_size, variant, start)
         assert start % batch_size == 0, (start, batch_size)
-        examples = self._all(part, self._length(stage, part))
-        records, mask = examples[-1]
-        filling = [(records, np.zeros_like(mask))] * (-len(examples) % batch_size)
-        plans = [Plan(*example, variant=variant) for example in (examples + filling)[start:]]
+        examples = self._all(stage, part, self._length(stage, part))
+        last = dataclasses.replace(examples[-1], mask=np.zeros_like(examples[-1].mask))
+        examples += [last] * (-len(examples) % batch_size)
+        plans = [dataclasses.replace(example, variant=variant) for example in examples[start:]]
         if not plans:
             return iter(())
         return self._iterate(grain.MapDataset.source(plans), stage, batch_size)
@@ -296,7 +325,9 @@ class Data:
             batches = examples.map(_LoadCached(self._records, self._config, stage)).batch(size)
         else:
             load = _Load(self._records, self._config, stage)
-            batches = examples.map(load).batch(size).map(_AddCenters(self._config.data.aus))
+            batches = examples.map(load).batch(size)
+            if self._config.stages[stage].view in ("frames", "clips", "tuples"):
+                batches = batches.map(_AddCenters(self._config.data.aus))
         options = grain.ReadOptions(
             num_threads=self._threads, prefetch_buffer_size=_BATCHES_AHEAD if self._threads else 0
         )
@@ -334,9 +365,10 @@ class Data:
         return {"n": n, "n_occ": n_occ, "n_coded": n_coded}
 
     def _plan(self, stage: str) -> _DrawnPlans | _ListedPlans:
-        if self._config.data.sampling == "all":
-            clips = self._config.stages[stage].view != "frames"
-            return _ListedPlans(self._all("train", self._config.data.clip_length if clips else 1))
+        view = self._config.stages[stage].view
+        if self._config.data.sampling == "all" or view not in ("frames", "clips", "features"):
+            clips = view in ("clips", "features")
+            return _ListedPlans(self._all(stage, "train", self._config.data.clip_length if clips else 1))
         stills = self._config.stages[stage].view == "frames"
         return _DrawnPlans(self._videos("train"), self._config, stills)
 
@@ -347,11 +379,22 @@ class Data:
             return max((sampling.longest_run(video.frames) for video in self._videos(part)), default=1)
         return self._config.data.clip_length if view == "clips" else 1
 
-    def _all(self, part: str, length: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Records and mask of every consecutive window of a part of the subjects."""
+    def _all(self, stage: str, part: str, length: int) -> list[Plan]:
+        """Every consecutive window, tuple or triplet of a part of the subjects."""
+        view, videos = self._config.stages[stage].view, self._videos(part)
+        if view == "triplets":
+            found = views.triplets(self.manifest, [(v.subject, v.frames, v.records) for v in videos])
+            return [Plan(np.array(trio), np.ones(3, bool), triplet_class=kind) for *trio, kind in found]
+        if view == "tuples":
+            distance = self._config.data.neighbor_distance
+            return [
+                Plan(video.records[positions], neighbor)
+                for video in videos
+                for positions, neighbor in sampling.tuples(video.frames, distance)
+            ]
         return [
-            (video.records[positions], mask)
-            for video in self._videos(part)
+            Plan(video.records[positions], mask)
+            for video in videos
             for positions, mask in sampling.windows(video.frames, length)
         ]
 

@@ -98,6 +98,7 @@ PROTOCOLS: dict[str, Protocol] = {
     "affwild2-8au": Protocol("aff_wild2_8au", rest_trains=True),
     "raf-au-80-20": Protocol("raf_au", rest_trains=True),
     "affectnet-official": Protocol("affectnet", (("validation",),), rest_trains=True),
+    "fec-official": Protocol("fec", (("test",),), rest_trains=True),
     "300w-lp": Protocol("300w_lp", ((),), rest_trains=True),
     "wflw-official": Protocol("wflw", (("test",),), rest_trains=True),
     "folder": Protocol("folder"),

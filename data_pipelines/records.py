@@ -103,6 +103,7 @@ class Frame:
       subject: number of the subject in the manifest.
       video: number of the video within the subject.
       frame: number of the frame within the video.
+      emotion: expression label; -1 where the corpus has none.
     """
 
     image: np.ndarray
@@ -111,6 +112,7 @@ class Frame:
     subject: int
     video: int
     frame: int
+    emotion: int = -1
 
 
 class Records:
@@ -122,8 +124,8 @@ class Records:
 
     def __init__(self, data_dir: Path | str, corpus: str):
         self.manifest = read_manifest(data_dir, corpus)
-        self._data_dir = Path(data_dir)
-        self._folder = self._data_dir / corpus
+        self.data_dir = Path(data_dir)
+        self._folder = self.data_dir / corpus
         self._source = self._open()
         videos = self.manifest["videos"]
         listed = sum(len(video["frames"]) for video in videos)
@@ -151,7 +153,7 @@ class Records:
     def _remedy(self) -> str:
         return (
             f"delete {self._folder} and prepare it again with `python -m launch.prepare "
-            f"--corpus={self._folder.name} --data_dir={self._data_dir}`"
+            f"--corpus={self._folder.name} --data_dir={self.data_dir}`"
         )
 
     def __len__(self) -> int:
@@ -189,6 +191,7 @@ class Records:
             int(record["subject"]),
             int(record["video"]),
             int(record["frame"]),
+            int(record.get("emotion", -1)),
         )
 
 
@@ -222,8 +225,7 @@ def summarize(
     """
     aus, label_rule = described["aus"], described["label_rule"]
     meaning = {key: described.get(key) for key in _MEANING}
-    if "attributes" in described:
-        meaning["attributes"] = described["attributes"]
+    meaning |= {key: described[key] for key in ("attributes", "emotions", "triplets") if key in described}
     digest = hashlib.sha256(json.dumps([meaning, subject_names], sort_keys=True).encode())
     counts = np.zeros(len(subject_names), np.int64)
     coded = np.zeros((len(subject_names), len(aus)), np.int64)

@@ -72,6 +72,27 @@ def longest_run(frame_numbers: ArrayLike) -> int:
     return int(np.diff(ends, prepend=-1).max(initial=0))
 
 
+def tuples(frame_numbers: ArrayLike, distance: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Each frame of a video with its neighbours (AUNet).
+
+    Args:
+      frame_numbers: of the video's records, increasing.
+      distance: T; the neighbours are the frames with exactly the numbers t - T and t + T.
+
+    Returns:
+      For each frame positions (3,) of t - T, t, t + T, and neighbor (3,) bool, False where there is no such
+      frame and the middle one stands in.
+    """
+    numbers = np.asarray(frame_numbers)
+    position = {int(number): i for i, number in enumerate(numbers)}
+    found = []
+    for i, number in enumerate(numbers):
+        trio = [position.get(int(number) + step) for step in (-distance, 0, distance)]
+        positions = np.array([i if at is None else at for at in trio])
+        found.append((positions, np.array([at is not None for at in trio])))
+    return found
+
+
 def windows(frame_numbers: ArrayLike, clip_length: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Consecutive windows without overlap, which together hold each frame of a video once.
 

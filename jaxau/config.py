@@ -15,7 +15,7 @@ import ml_collections
 
 from jaxau import facs
 
-View = Literal["frames", "clips", "features"]
+View = Literal["frames", "clips", "features", "tuples", "triplets", "labels", "emotions", "landmarks"]
 Selection = Literal["honest", "conventional", "optimistic"]
 
 VARIANTS = 10
@@ -76,7 +76,8 @@ class Stage:
 
     Attributes:
       view: view of the corpus that the batches hold.
-      epochs: passes over the stage's examples.
+      corpus: another corpus for this stage alone, on whose official training part it trains; "" = that of
+      ``data``. epochs: passes over the stage's examples.
       batch_size: global batch (stills or clips) of one update.
       max_steps: updates after which the stage ends, if its epochs have more; 0 = no limit.
       accumulate: parts in which a batch runs, one after another, to save memory; see
@@ -94,6 +95,7 @@ class Stage:
     view: View
     epochs: int
     batch_size: int
+    corpus: str = ""
     max_steps: int = 0
     accumulate: int = 1
     start_from: str = ""
@@ -130,6 +132,7 @@ class DataConfig:
         selection is honest.
       sampling: "temporal" (LAC, Algorithm 1) or "all" frames or consecutive windows.
       clip_length: frames of a clip, t in LAC.
+      neighbor_distance: frames from the middle of a tuple to its neighbours, T in AUNet.
       subsequences: parts of a video from each of which one clip is drawn an epoch, N_sep in LAC.
     """
 
@@ -144,6 +147,7 @@ class DataConfig:
     inner_fraction: float = 0.2
     sampling: Literal["temporal", "all"] = "temporal"
     clip_length: int = 16
+    neighbor_distance: int = 10
     subsequences: int = 1
 
     @property

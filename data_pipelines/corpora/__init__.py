@@ -4,7 +4,17 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from data_pipelines.corpora import aff_wild2, affectnet, bp4d, disfa, folder, landmark_sets, lists, raf_au
+from data_pipelines.corpora import (
+    aff_wild2,
+    affectnet,
+    bp4d,
+    disfa,
+    fec,
+    folder,
+    landmark_sets,
+    lists,
+    raf_au,
+)
 from data_pipelines.face_source import FaceSource
 from data_pipelines.preparation import Corpus
 
@@ -16,6 +26,7 @@ _OWNERS: dict[str, Callable[..., Corpus]] = {
     "aff_wild2_8au": partial(aff_wild2.corpus, release="aff_wild2_8au"),
     "raf_au": raf_au.corpus,
     "affectnet": affectnet.corpus,
+    "fec": fec.corpus,
 }
 _WITH_LANDMARKS: dict[str, Callable[[Path, str], Corpus]] = {
     "300w_lp": landmark_sets.corpus_300w_lp,

@@ -1,11 +1,14 @@
 """Corpora without AUs: 300W-LP, WFLW and AffectNet from their owners' layouts."""
 
+import hashlib
+
 import numpy as np
 import pytest
 import scipy.io
-from corpus_folders import faces, parts, remarks, shows, write_picture
+from corpus_folders import faces, parts, remarks, shows, write_landmarks, write_picture
 
-from data_pipelines.corpora import affectnet, landmark_sets, open_corpus
+from data_pipelines.corpora import affectnet, fec, landmark_sets, open_corpus
+from data_pipelines.face_source import FaceSource
 from data_pipelines.preparation import prepare
 from data_pipelines.records import Records, check
 from jaxau.faces.align import align, transform_points
@@ -134,3 +137,84 @@ def test_something_else(tmp_path):
             open_corpus(name, tmp_path, "wide")
     with pytest.raises(ValueError, match="corpus 'emotionet': not one of"):
         open_corpus("emotionet", tmp_path, "wide")
+
+
+def fec_row(trio, kind, votes):
+    """Three (url, left, right, top, bottom), the type, and votes of annotators."""
+    cells = [cell for face in trio for cell in face] + [kind]
+    for i, vote in enumerate(votes):
+        cells += [f"annotator{i}", str(vote)]
+    return ",".join(map(str, cells))
+
+
+def test_fec(tmp_path, tmp_path_factory):
+    urls = [f"http://example.org/{i}.jpg" for i in range(6)]
+    side = faces(0)[0].image.shape[1]
+    one = [(url, 0.0, 1.0, 0.0, 1.0) for url in urls]
+    # The first picture holds two faces side by side; each box names one of them.
+    left, right = (urls[0], 0.0, 0.5, 0.0, 1.0), (urls[0], 0.5, 1.0, 0.0, 1.0)
+    rows = [
+        fec_row((left, right, one[1]), "TWO_CLASS_TRIPLET", [2, 2, 2, 2, 1, 3]),
+        fec_row((one[2], one[1], one[3]), "ONE_CLASS_TRIPLET", [3, 3, 3, 3, 3, 3]),
+        fec_row((one[1], one[2], one[3]), "THREE_CLASS_TRIPLET", [1, 1, 1, 1, 1, 2, 2, 3]),
+        fec_row((one[1], one[2], one[4]), "THREE_CLASS_TRIPLET", [1, 1, 2, 2, 3, 3]),
+        fec_row((one[1], one[2], one[4]), "FOUR_CLASS_TRIPLET", [1, 1]),
+        fec_row((one[1], one[2], one[4]), "ONE_CLASS_TRIPLET", [7]),
+        "http://example.org/9.jpg,0.1",
+    ]
+    (tmp_path / "faceexp-comparison-data-train-public.csv").write_text("\n".join(rows))
+    test = [fec_row((one[5], one[1], one[2]), "TWO_CLASS_TRIPLET", [1, 1, 1])]
+    (tmp_path / "faceexp-comparison-data-test-public.csv").write_text("\n".join(test))
+
+    def save(i, picture):
+        write_picture(tmp_path / f"images/{hashlib.sha1(urls[i].encode()).hexdigest()}.jpg", picture)
+
+    save(0, np.concatenate([faces(0)[0].image, faces(1)[0].image], axis=1))
+    for i in (1, 2, 5):
+        save(i, faces(2)[i].image)
+    table = {
+        "train/00000": {1: [faces(0)[0].lm68, faces(1)[0].lm68 + [side, 0]], 3: [faces(2)[1].lm68]},
+        "test/00000": {1: [faces(2)[5].lm68], 2: [faces(2)[1].lm68], 3: [faces(2)[2].lm68]},
+    }
+    table["train/00000"][2] = table["train/00000"][1]
+    table["train/00000"][4] = [faces(2)[2].lm68]
+    lines = write_landmarks(
+        tmp_path / "l.csv",
+        [(part, frame, face) for part, of in table.items() for frame in sorted(of) for face in of[frame]],
+    )
+    text = lines.read_text().splitlines()
+    seen = set()
+    for i, line in enumerate(text[1:], 1):
+        video, frame, _, rest = line.split(",", 3)
+        text[i] = f"{video},{frame},{int((video, frame) in seen)},{rest}"
+        seen.add((video, frame))
+    lines.write_text("\n".join(text))
+    corpus = fec.corpus(tmp_path, "jaa256", FaceSource("file", lines))
+    # Faces of the training file by number: 1 left, 2 right, 3 one[1], 4 one[2], 5 one[3].
+    assert corpus.manifest["triplets"]["train"] == [[1, 3, 2, 2], [4, 3, 5, 1], [4, 5, 3, 3]]
+    assert corpus.manifest["triplets"]["test"] == [[2, 3, 1, 2]]
+    dropped = {"row cannot be read": 3, "fewer than 60 % of the votes agree": 1}
+    assert corpus.manifest["triplets_dropped"] == {"train": dropped, "test": {}}
+    found = parts(corpus)
+    part = found["train/00000"]
+    assert part.frame.tolist() == [1, 2, 3, 4]
+    assert remarks(part) == {("frame", (), (5, 6)): "no picture"}
+    assert shows(part.images[2], faces(2)[1])
+    for i, face in ((0, faces(0)[0].lm68), (1, faces(1)[0].lm68 + [side, 0])):
+        picture = np.concatenate([faces(0)[0].image, faces(1)[0].image], axis=1)
+        _, matrix = align(picture, face, "jaa256")
+        np.testing.assert_allclose(part.landmarks[i], transform_points(face, matrix), atol=5e-3)
+    data = tmp_path_factory.mktemp("data")
+    prepare(corpus, data, workers=1)
+    assert Records(data, "fec").manifest["triplets"] == corpus.manifest["triplets"]
+
+
+def test_fec_pictures_under_names_of_ones_own(tmp_path):
+    url = "http://example.org/1.jpg"
+    row = fec_row([(url, 0, 1, 0, 1)] * 3, "ONE_CLASS_TRIPLET", [1])
+    for name in ("train", "test"):
+        (tmp_path / f"faceexp-comparison-data-{name}-public.csv").write_text(row)
+    (tmp_path / "downloads.csv").write_text(f"url,file\n{url},mine/a.jpg\n")
+    write_picture(tmp_path / "mine/a.jpg", faces(0)[0].image)
+    listed = fec.corpus(tmp_path, "jaa256", None).listed(0)
+    assert listed.pictures == [tmp_path / "mine/a.jpg"]
