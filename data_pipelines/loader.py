@@ -8,8 +8,7 @@ number, and a run resumes at it whatever the number of threads or processes.
 import dataclasses
 import logging
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,9 @@ import grain
 import jax
 import numpy as np
 
-from data_pipelines import sampling, transforms, views
-from data_pipelines.protocols import Split, kept, left_out, ranges_of, split_subjects
+from data_pipelines import mixture, sampling, transforms, views
+from data_pipelines.plans import DrawnPlans, ListedPlans, Plan, Video
+from data_pipelines.protocols import EVERYONE, PROTOCOLS, Split, kept, left_out, ranges_of, split_subjects
 from data_pipelines.records import ABSENT, OCCURS, Manifest, Records
 from jaxau import facs
 from jaxau.config import Augment, Config
@@ -31,97 +31,17 @@ _AUGMENT_STREAM = 0xA063
 _BATCHES_AHEAD = 4
 
 
-@dataclass(frozen=True)
-class Plan:
-    """One example before anything is read.
-
-    Attributes:
-      records: (t,) record indices; t = 1 for a still.
-      mask: (t,) bool, False where a record only fills the example up.
-      index: global example index, from which the augmentation is drawn; -1 = not augmented, but
-      variant: of a fixed set, see ``transforms.evaluation_input``.
-      triplet_class: 1, 2 or 3, of the view ``triplets``.
-    """
-
-    records: np.ndarray
-    mask: np.ndarray
-    index: int = -1
-    variant: int = 0
-    triplet_class: int = 0
-
-
-@dataclass(frozen=True)
-class _Video:
-    """The frames of a video that the frame rule keeps, and who it is.
-
-    Attributes:
-      records: (n,) record indices.
-      frames: (n,) frame numbers.
-      dropped: record indices of the other frames.
-    """
-
-    records: np.ndarray
-    frames: np.ndarray
-    dropped: np.ndarray
-    subject: str
-    key: tuple[int, int]
-    name: str
-
-
-class _DrawnPlans:
-    """LAC's temporal sampling: (global example index, item of the epoch) -> plan.
-
-    A view of clips has one item for each subsequence of each video; the stills are the frames of
-    the same clips.
-    """
-
-    def __init__(self, videos: list[_Video], config: Config, stills: bool):
-        self._clip_length, self._seed = config.data.clip_length, config.seed
-        self._stills = stills
-        self._clips: list[tuple[_Video, int, np.ndarray]] = []
-        for video in videos:
-            starts = sampling.clip_starts(
-                video.frames, self._clip_length, config.data.subsequences, video.name
-            )
-            self._clips += [(video, j, possible) for j, possible in enumerate(starts)]
-
-    def __len__(self) -> int:
-        return len(self._clips) * (self._clip_length if self._stills else 1)
-
-    def __call__(self, index: int, item: int) -> Plan:
-        clip, k = divmod(item, self._clip_length) if self._stills else (item, 0)
-        video, j, possible = self._clips[clip]
-        epoch = index // len(self)
-        start = sampling.draw_start(possible, j, seed=self._seed, epoch=epoch, video=video.key)
-        records = video.records[start : start + self._clip_length]
-        records = records[k : k + 1] if self._stills else records
-        return Plan(records, np.ones(len(records), bool), index)
-
-
-class _ListedPlans:
-    """Global example index and item of the epoch -> plan, where every epoch holds the same."""
-
-    def __init__(self, examples: list[Plan]):
-        self._examples = examples
-
-    def __len__(self) -> int:
-        return len(self._examples)
-
-    def __call__(self, index: int, item: int) -> Plan:
-        return dataclasses.replace(self._examples[item], index=index)
-
-
 class _Labels:
     """Plan, and labels and numbers of its records -> the fields that all views have."""
 
     def __init__(self, records: Records, config: Config):
         data, manifest = config.data, records.manifest
-        self._columns = np.array([manifest["aus"].index(au) for au in data.aus], np.intp)
+        self._columns = mixture.columns(data.aus, manifest["aus"])
         self._min_intensity = float(manifest["label_rule"]["min_intensity"])
         self._corpus = [*facs.CORPUS_AUS, data.corpus].index(data.corpus)
 
     def __call__(self, plan: Plan, intensity: list[np.ndarray], numbers: list[tuple[int, int, int]]) -> Batch:
-        coded_as = np.stack(intensity)[:, self._columns]
+        coded_as = mixture.take(np.stack(intensity), self._columns, np.nan)
         coded = np.isfinite(coded_as)
         graded = coded & (coded_as != OCCURS) & (coded_as != ABSENT)
         subject, video, frame = np.array(numbers, np.int32).T
@@ -160,8 +80,8 @@ class _LoadCached:
 class _Load:
     """Plan -> example: read, decode, augment, and attach labels."""
 
-    def __init__(self, records: Records, config: Config, stage: str):
-        self._records, self._labels = records, _Labels(records, config)
+    def __init__(self, records: Records, config: Config, stage: str, points: int):
+        self._records, self._labels, self._points = records, _Labels(records, config), points
         self._image_size = config.data.image_size
         self._options: Augment = config.stages[stage].augment
         self._seed = [_AUGMENT_STREAM, config.seed, zlib.crc32(stage.encode())]
@@ -174,7 +94,7 @@ class _Load:
             return views.still(self._labels(plan, [row["au_intensity"] for row in rows], labelled))
         frames = [self._records.frame(int(record)) for record in plan.records]
         images = np.stack([frame.image for frame in frames])
-        landmarks = np.stack([frame.landmarks for frame in frames])
+        landmarks = mixture.to_scheme(np.stack([frame.landmarks for frame in frames]), self._points)
         if self._view == "tuples":
             images, landmarks = views.align_to_middle(images, landmarks)
         if plan.index < 0:
@@ -223,11 +143,20 @@ class Data:
         AU ``n_occ`` (k,) occurrences and ``n_coded`` (k,) coded frames; 0 where nobody trains.
     """
 
-    def __init__(self, config: Config, records: Records, threads: int):
+    def __init__(self, config: Config, records: Records, threads: int, is_further: bool = False):
         self.manifest: Manifest = records.manifest
         self._config, self._records, self._threads = config, records, threads
         data = config.data
-        _check_against_manifest(config, self.manifest)
+        self._further = [
+            (
+                Data(_of_mixture(config, name), Records(records.data_dir, name), threads, is_further=True),
+                weight,
+            )
+            for name, weight in data.mixture.items()
+        ]
+        everywhere = [records.manifest, *(further.manifest for further, _ in self._further)]
+        _check_against_manifest(config, everywhere, is_further)
+        self._points = mixture.common_scheme([manifest["landmarks"] for manifest in everywhere])
         self.split: Split = split_subjects(
             self.manifest,
             data.protocol,
@@ -236,6 +165,9 @@ class Data:
             config.seed,
             data.fold_seed,
         )
+        if data.fraction < 1 and data.fraction_by == "subject":
+            fewer = mixture.fewer_subjects(self.split.train, data.fraction, config.seed)
+            self.split = dataclasses.replace(self.split, train=fewer)
         self._all_videos = self._list_videos()
         self.statistics = self._count()
         own = [name for name, stage in config.stages.items() if not stage.corpus]
@@ -250,6 +182,8 @@ class Data:
         """Examples of an epoch: stills or clips, as the stage's view says."""
         if stage in self._others:
             return self._others[stage].num_examples(stage)
+        if self._further:
+            return round(len(self._plans[stage]) * (1 + sum(weight for _, weight in self._further)))
         return len(self._plans[stage])
 
     def train(self, stage: str, start: int = 0) -> Iterator[Batch]:
@@ -275,15 +209,28 @@ class Data:
             return self._others[stage].train(stage, start)
         batch_size = self._config.stages[stage].batch_size
         assert start % batch_size == 0, (start, batch_size)
+        return self._iterate(self._endless(stage, self._points), stage, batch_size, start)
+
+    def _endless(self, stage: str, points: int) -> grain.MapDataset:
+        """Training examples, shuffled anew in each epoch; of a mixture those of all its corpora."""
         plan = self._plans[stage]
-        examples = (
+        own = (
             grain.MapDataset.range(len(plan))
             .seed(_stage_seed(self._config.seed, stage))
             .shuffle()
             .repeat()
             .map_with_index(plan)
+            .map(self._load(stage, points))
         )
-        return self._iterate(examples[start:], stage, batch_size)
+        if not self._further:
+            return own
+        further = [data._endless(stage, points) for data, _ in self._further]
+        return grain.MapDataset.mix([own, *further], [1.0, *(weight for _, weight in self._further)])
+
+    def _load(self, stage: str, points: int) -> Callable[[Plan], Batch]:
+        if self._config.stages[stage].view == "features":
+            return _LoadCached(self._records, self._config, stage)
+        return _Load(self._records, self._config, stage, points)
 
     def evaluate(
         self, stage: str, part: str, batch_size: int, variant: int = 0, start: int = 0
@@ -305,72 +252,80 @@ class Data:
         if stage in self._others:
             return self._others[stage].evaluate(stage, part, batch_size, variant, start)
         assert start % batch_size == 0, (start, batch_size)
-        examples = self._all(stage, part, self._length(stage, part))
-        last = dataclasses.replace(examples[-1], mask=np.zeros_like(examples[-1].mask))
-        examples += [last] * (-len(examples) % batch_size)
-        plans = [dataclasses.replace(example, variant=variant) for example in examples[start:]]
+        plans = self._all(stage, part, self._length(stage, part))
+        last = dataclasses.replace(plans[-1], mask=np.zeros_like(plans[-1].mask))
+        plans += [last] * (-len(plans) % batch_size)
+        plans = [dataclasses.replace(plan, variant=variant) for plan in plans[start:]]
         if not plans:
             return iter(())
-        return self._iterate(grain.MapDataset.source(plans), stage, batch_size)
+        examples = grain.MapDataset.source(plans).map(self._load(stage, self._points))
+        return self._iterate(examples, stage, batch_size)
 
-    def _iterate(self, plans: grain.MapDataset, stage: str, batch_size: int) -> Iterator[Batch]:
+    def _iterate(
+        self, examples: grain.MapDataset, stage: str, batch_size: int, start: int = 0
+    ) -> Iterator[Batch]:
         processes, process = jax.process_count(), jax.process_index()
         if batch_size % processes:
             raise ValueError(
                 f"stage {stage!r}: a batch of {batch_size} cannot be shared by {processes} "
                 "processes; choose a multiple"
             )
-        examples, size = plans[process::processes], batch_size // processes
-        if self._config.stages[stage].view == "features":
-            batches = examples.map(_LoadCached(self._records, self._config, stage)).batch(size)
-        else:
-            load = _Load(self._records, self._config, stage)
-            batches = examples.map(load).batch(size)
-            if self._config.stages[stage].view in ("frames", "clips", "tuples"):
-                batches = batches.map(_AddCenters(self._config.data.aus))
+        batches = examples[start:][process::processes].batch(batch_size // processes)
+        if self._config.stages[stage].view in ("frames", "clips", "tuples"):
+            batches = batches.map(_AddCenters(self._config.data.aus))
         options = grain.ReadOptions(
             num_threads=self._threads, prefetch_buffer_size=_BATCHES_AHEAD if self._threads else 0
         )
         return iter(batches.to_iter_dataset(options))
 
-    def _list_videos(self) -> list[_Video]:
-        removed = left_out(self._config.data.corpus, self._config.data.frames)
+    def _list_videos(self) -> list[Video]:
+        data = self._config.data
+        removed = left_out(data.corpus, data.frames)
         videos = []
         for video in self.manifest["videos"]:
             subject, frames = video["subject_name"], np.array(video["frames"])
             keep = kept(frames, ranges_of(removed, video))
+            if data.fraction < 1 and data.fraction_by == "frame" and subject in self.split.train:
+                keep &= mixture.fewer_frames(video, data.fraction, self._config.seed)
             records, key = video["start"] + np.arange(len(frames)), (video["subject"], video["video"])
             videos.append(
-                _Video(records[keep], frames[keep], records[~keep], subject, key, video["video_name"])
+                Video(records[keep], frames[keep], records[~keep], subject, key, video["video_name"])
             )
         return videos
 
-    def _videos(self, part: str) -> list[_Video]:
+    def _videos(self, part: str) -> list[Video]:
         subjects = set(getattr(self.split, part))
         return [video for video in self._all_videos if video.subject in subjects and len(video.frames)]
 
     def _count(self) -> dict[str, Any]:
         """The manifest's counts of the training subjects, less the frames that the frame rule drops."""
-        columns = [self.manifest["aus"].index(au) for au in self._config.data.aus]
+        columns = mixture.columns(self._config.data.aus, self.manifest["aus"])
         chosen = [s for s in self.manifest["subjects"] if s["name"] in self.split.train]
         shape = (len(chosen), len(self.manifest["aus"]))  # a protocol may leave nobody to train on
-        n_occ = np.array([s["occurs"] for s in chosen], np.int64).reshape(shape)[:, columns].sum(0)
-        n_coded = np.array([s["coded"] for s in chosen], np.int64).reshape(shape)[:, columns].sum(0)
+        n_occ = mixture.take(
+            np.array([s["occurs"] for s in chosen], np.int64).reshape(shape), columns, 0
+        ).sum(0)
+        n_coded = mixture.take(
+            np.array([s["coded"] for s in chosen], np.int64).reshape(shape), columns, 0
+        ).sum(0)
         dropped = [r for v in self._all_videos if v.subject in self.split.train for r in v.dropped]
         for record in dropped:
-            intensity = self._records.raw(int(record))["au_intensity"][columns]
+            intensity = mixture.take(self._records.raw(int(record))["au_intensity"], columns, np.nan)
             n_occ -= intensity >= self.manifest["label_rule"]["min_intensity"]
             n_coded -= np.isfinite(intensity)
         n = sum(subject["records"] for subject in chosen) - len(dropped)
+        for further, _ in self._further:
+            n += further.statistics["n"]
+            n_occ, n_coded = n_occ + further.statistics["n_occ"], n_coded + further.statistics["n_coded"]
         return {"n": n, "n_occ": n_occ, "n_coded": n_coded}
 
-    def _plan(self, stage: str) -> _DrawnPlans | _ListedPlans:
+    def _plan(self, stage: str) -> DrawnPlans | ListedPlans:
         view = self._config.stages[stage].view
         if self._config.data.sampling == "all" or view not in ("frames", "clips", "features"):
             clips = view in ("clips", "features")
-            return _ListedPlans(self._all(stage, "train", self._config.data.clip_length if clips else 1))
+            return ListedPlans(self._all(stage, "train", self._config.data.clip_length if clips else 1))
         stills = self._config.stages[stage].view == "frames"
-        return _DrawnPlans(self._videos("train"), self._config, stills)
+        return DrawnPlans(self._videos("train"), self._config, stills)
 
     def _length(self, stage: str, part: str) -> int:
         """Frames of an example outside training; of cached features a whole run of frames goes at once."""
@@ -421,19 +376,29 @@ def _stage_seed(seed: int, stage: str) -> int:
     return int(words[0])
 
 
-def _check_against_manifest(config: Config, manifest: Manifest) -> None:
-    data = config.data
+def _of_mixture(config: Config, name: str) -> Config:
+    """The configuration of a further corpus of a mixture."""
+    protocol = next((p for p, of in PROTOCOLS.items() if of.corpus == name), EVERYONE)
+    data = dataclasses.replace(
+        config.data, corpus=name, protocol=protocol, fold_seed=0, frames="all", mixture={}
+    )
+    stages = {stage: of for stage, of in config.stages.items() if not of.corpus}
+    return dataclasses.replace(config, data=data, stages=stages)
+
+
+def _check_against_manifest(config: Config, manifests: Sequence[Manifest], is_further: bool) -> None:
+    data, manifest = config.data, manifests[0]
     if data.alignment != manifest["alignment"]:
         raise ValueError(
             f"config.data.alignment={data.alignment!r}: the data set {data.corpus!r} was aligned "
             f"as {manifest['alignment']!r}; use that, or prepare the corpus with "
             f"--alignment={data.alignment} in another folder"
         )
-    uncoded = [au for au in data.aus if au not in manifest["aus"]]
-    if uncoded:
+    uncoded = [au for au in data.aus if not any(au in of["aus"] for of in manifests)]
+    if uncoded and not is_further:
         raise ValueError(
-            f"config.data.aus: the corpus {data.corpus!r} does not code AU {uncoded}, only "
-            f"{manifest['aus']}; choose from these"
+            f"config.data.aus: the corpus {' + '.join([data.corpus, *data.mixture])!r} does not code AU "
+            f"{uncoded}, only {sorted({au for of in manifests for au in of['aus']})}; choose from these"
         )
     lacking = manifest["missing_landmarks"]
     if lacking:

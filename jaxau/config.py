@@ -132,6 +132,11 @@ class DataConfig:
         selection is honest.
       sampling: "temporal" (LAC, Algorithm 1) or "all" frames or consecutive windows.
       clip_length: frames of a clip, t in LAC.
+      mixture: further corpora that are trained on, with the weight of each beside the main corpus's 1: of
+        their training subjects in the same fold of their own first protocol. AUs that a corpus does not code
+        are masked there; ``aus`` may hold those of all. Only the main corpus is evaluated.
+      fraction: share of the training data that is used, in (0, 1].
+      fraction_by: whether it is a share of the subjects, or of each one's frames.
       neighbor_distance: frames from the middle of a tuple to its neighbours, T in AUNet.
       subsequences: parts of a video from each of which one clip is drawn an epoch, N_sep in LAC.
     """
@@ -147,6 +152,9 @@ class DataConfig:
     inner_fraction: float = 0.2
     sampling: Literal["temporal", "all"] = "temporal"
     clip_length: int = 16
+    mixture: Mapping[str, float] = field(default_factory=dict)
+    fraction: float = 1.0
+    fraction_by: Literal["subject", "frame"] = "subject"
     neighbor_distance: int = 10
     subsequences: int = 1
 
@@ -310,6 +318,14 @@ def _check(config: Config) -> None:
     _rule(data.fold_seed >= 0, "data.fold_seed", data.fold_seed, "0 for the protocol's folds, or a redraw")
     _rule(data.image_size >= 16, "data.image_size", data.image_size, "at least 16 pixels")
     _rule(0 < data.inner_fraction < 1, "data.inner_fraction", data.inner_fraction, "between 0 and 1")
+    _rule(0 < data.fraction <= 1, "data.fraction", data.fraction, "above 0, up to 1")
+    for corpus, weight in data.mixture.items():
+        _rule(
+            weight > 0 and corpus != data.corpus,
+            f"data.mixture.{corpus}",
+            weight,
+            "above 0, of another corpus",
+        )
     _rule(data.clip_length >= 1, "data.clip_length", data.clip_length, "at least 1 frame")
     _rule(data.subsequences >= 1, "data.subsequences", data.subsequences, "at least 1")
     _rule(config.seed >= 0, "seed", config.seed, "not negative")

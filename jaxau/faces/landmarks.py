@@ -145,7 +145,8 @@ def check_landmarks(landmarks: np.ndarray) -> np.ndarray:
     return landmarks
 
 
-def _to_49(landmarks: np.ndarray) -> np.ndarray:
+def to_49(landmarks: np.ndarray) -> np.ndarray:
+    """The 49 points that 49, 66 and 68 landmarks (..., p, 2) have in common."""
     points = landmarks.shape[-2]
     if points == 49:
         return landmarks
@@ -172,7 +173,7 @@ def five_points(landmarks: np.ndarray) -> np.ndarray:
     if points == 98:
         right, left, single = _RIGHT_EYE, _LEFT_EYE, (54, 76, 82)
     else:
-        landmarks = _to_49(landmarks)
+        landmarks = to_49(landmarks)
         right, left, single = tuple(range(19, 25)), tuple(range(25, 31)), (13, 31, 37)
     eyes = [landmarks[..., eye, :].mean(-2, keepdims=True) for eye in (right, left)]
     return np.concatenate([*eyes, landmarks[..., single, :]], axis=-2)
@@ -237,7 +238,7 @@ def au_centers(landmarks: np.ndarray, aus: Iterable[int]) -> tuple[np.ndarray, n
     mask = np.array([au in defined for au in aus], bool)
     centers = np.zeros((*landmarks.shape[:-2], len(aus), 2, 2), landmarks.dtype)
     if points not in (5, 98):
-        landmarks = _to_49(landmarks)
+        landmarks = to_49(landmarks)
         scale = np.abs(landmarks[..., 22, 0] - landmarks[..., 25, 0])
     for i, au in enumerate(aus):
         if not mask[i]:
