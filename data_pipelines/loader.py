@@ -16,12 +16,13 @@ import grain
 import jax
 import numpy as np
 
-from data_pipelines import mixture, sampling, transforms, views
+from data_pipelines import mixture, pictures, sampling, transforms, views
 from data_pipelines.plans import DrawnPlans, ListedPlans, Plan, Video
 from data_pipelines.protocols import EVERYONE, PROTOCOLS, Split, kept, left_out, ranges_of, split_subjects
 from data_pipelines.records import ABSENT, OCCURS, Manifest, Records
 from jaxau import facs
 from jaxau.config import Augment, Config
+from jaxau.faces.align import ALIGNMENTS
 from jaxau.faces.landmarks import au_centers
 
 Batch = dict[str, np.ndarray]
@@ -86,13 +87,18 @@ class _Load:
         self._options: Augment = config.stages[stage].augment
         self._seed = [_AUGMENT_STREAM, config.seed, zlib.crc32(stage.encode())]
         self._view = config.stages[stage].view
+        self._loader, self._size = config.data.loader, ALIGNMENTS[records.manifest["alignment"]].size
+        self._decoded = pictures.decode_to_file(records) if self._loader == "raw" else None
 
     def __call__(self, plan: Plan) -> Batch:
         if self._view == "labels":
             rows = [self._records.raw(int(record)) for record in plan.records]
             labelled = [(int(row["subject"]), int(row["video"]), int(row["frame"])) for row in rows]
             return views.still(self._labels(plan, [row["au_intensity"] for row in rows], labelled))
-        frames = [self._records.frame(int(record)) for record in plan.records]
+        if self._loader == "device":
+            return self._without_pictures(plan)
+        given = None if self._decoded is None else pictures.opened(self._decoded)
+        frames = [self._records.frame(int(record), given) for record in plan.records]
         images = np.stack([frame.image for frame in frames])
         landmarks = mixture.to_scheme(np.stack([frame.landmarks for frame in frames]), self._points)
         if self._view == "tuples":
@@ -116,6 +122,21 @@ class _Load:
         if self._view == "emotions":
             example["emotion"] = np.array([frame.emotion for frame in frames], np.int32)
         return views.still(example)
+
+    def _without_pictures(self, plan: Plan) -> Batch:
+        """An example to which `pictures.DevicePictures` adds what is drawn here."""
+        rows = [self._records.raw(int(record)) for record in plan.records]
+        numbers = [(int(row["subject"]), int(row["video"]), int(row["frame"])) for row in rows]
+        if plan.index < 0:
+            drawn = transforms.fixed(self._options, self._image_size, plan.variant)
+        else:
+            rng = np.random.default_rng([*self._seed, plan.index])
+            drawn = transforms.draw(self._options, self._image_size, rng)
+        landmarks = mixture.to_scheme(np.stack([row["landmarks"] for row in rows]), self._points)
+        points = transforms.move_points(landmarks, self._size, self._options, self._image_size, drawn)
+        example = {"landmarks": points, **self._labels(plan, [row["au_intensity"] for row in rows], numbers)}
+        example = example if self._view == "clips" else views.still(example)
+        return {**example, "draw": np.array(drawn, np.float32)}
 
 
 class _AddCenters:
@@ -147,6 +168,13 @@ class Data:
         self.manifest: Manifest = records.manifest
         self._config, self._records, self._threads = config, records, threads
         data = config.data
+        self._on_device: dict[int, pictures.DevicePictures] = {}
+        odd = [name for name, of in config.stages.items() if of.view not in ("frames", "clips")]
+        if data.loader == "device" and (odd or data.mixture or jax.process_count() > 1):
+            raise ValueError(
+                "config.data.loader='device': only for stills and clips of one corpus in one process"
+                f"{f', not for the stages {odd}' if odd else ''}; use 'raw' or 'jpeg'"
+            )
         self._further = [
             (
                 Data(_of_mixture(config, name), Records(records.data_dir, name), threads, is_further=True),
@@ -276,7 +304,16 @@ class Data:
         options = grain.ReadOptions(
             num_threads=self._threads, prefetch_buffer_size=_BATCHES_AHEAD if self._threads else 0
         )
-        return iter(batches.to_iter_dataset(options))
+        found = iter(batches.to_iter_dataset(options))
+        return self._with_pictures(stage, found) if self._config.data.loader == "device" else found
+
+    def _with_pictures(self, stage: str, batches: Iterator[Batch]) -> Iterator[Batch]:
+        options, side = self._config.stages[stage].augment, self._config.data.image_size
+        resize_to = options.resize_to or side
+        if resize_to not in self._on_device:
+            self._on_device[resize_to] = pictures.DevicePictures(self._records, resize_to)
+        for batch in batches:
+            yield self._on_device[resize_to](batch, side, bool(options.color_jitter))
 
     def _list_videos(self) -> list[Video]:
         data = self._config.data

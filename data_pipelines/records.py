@@ -125,35 +125,35 @@ class Records:
     def __init__(self, data_dir: Path | str, corpus: str):
         self.manifest = read_manifest(data_dir, corpus)
         self.data_dir = Path(data_dir)
-        self._folder = self.data_dir / corpus
+        self.folder = self.data_dir / corpus
         self._source = self._open()
         videos = self.manifest["videos"]
         listed = sum(len(video["frames"]) for video in videos)
         if listed != len(self):
             raise ValueError(
-                f"{self._folder}: the manifest lists {listed} frames, the records hold "
+                f"{self.folder}: the manifest lists {listed} frames, the records hold "
                 f"{len(self)}; labels and frames must match one to one, {self._remedy()}"
             )
         columns = self._source[0]["au_intensity"].shape[0] if len(self) else 0
         if columns != len(self.manifest["aus"]):
             raise ValueError(
-                f"{self._folder}: the manifest lists {len(self.manifest['aus'])} AUs, the records "
+                f"{self.folder}: the manifest lists {len(self.manifest['aus'])} AUs, the records "
                 f"hold {columns} intensities; they must be as many, {self._remedy()}"
             )
 
     def _open(self) -> Any:
-        versions = sorted(path.parent for path in self._folder.glob("*/dataset_info.json"))
+        versions = sorted(path.parent for path in self.folder.glob("*/dataset_info.json"))
         if len(versions) != 1:
             raise ValueError(
-                f"{self._folder}: expected the shards of one version, found {len(versions)}; {self._remedy()}"
+                f"{self.folder}: expected the shards of one version, found {len(versions)}; {self._remedy()}"
             )
         builder = tfds.builder_from_directory(versions[0])
         return builder.as_data_source(split=SPLIT, decoders={"image": tfds.decode.SkipDecoding()})
 
     def _remedy(self) -> str:
         return (
-            f"delete {self._folder} and prepare it again with `python -m launch.prepare "
-            f"--corpus={self._folder.name} --data_dir={self.data_dir}`"
+            f"delete {self.folder} and prepare it again with `python -m launch.prepare "
+            f"--corpus={self.folder.name} --data_dir={self.data_dir}`"
         )
 
     def __len__(self) -> int:
@@ -164,8 +164,12 @@ class Records:
         record: dict[str, Any] = self._source[index]
         return record
 
-    def frame(self, index: int) -> Frame:
+    def frame(self, index: int, decoded: np.ndarray | None = None) -> Frame:
         """Decode a record.
+
+        Args:
+          index: of the record.
+          decoded: (n, s, s, 3), all pictures, if they were decoded before.
 
         Raises:
           ValueError: the picture cannot be decoded; names record, subject, video and frame.
@@ -173,14 +177,14 @@ class Records:
         record = self.raw(index)
         size = ALIGNMENTS[self.manifest["alignment"]].size
         try:
-            image = simplejpeg.decode_jpeg(record["image"])
+            image = simplejpeg.decode_jpeg(record["image"]) if decoded is None else np.array(decoded[index])
             if image.shape != (size, size, 3):
                 raise ValueError(f"it has the shape {image.shape}")
         except ValueError as error:
             name = self.manifest["subjects"][record["subject"]]["name"]
             raise ValueError(
                 f"record {index} (subject {name}, video {record['video']}, frame "
-                f"{record['frame']}) of {self._folder}: the picture must be a whole JPEG of "
+                f"{record['frame']}) of {self.folder}: the picture must be a whole JPEG of "
                 f"{size} x {size} pixels ({error}); list all such records with `--check`, then "
                 f"{self._remedy()}"
             ) from error

@@ -1,5 +1,7 @@
 """From aligned crops to network inputs, with the landmarks: augmented, or as in prediction."""
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 
@@ -8,7 +10,52 @@ from jaxau.faces.align import to_network_input
 from jaxau.faces.landmarks import mirror_landmarks
 
 # ITU-R 601 luma, by which contrast and saturation are defined.
-_LUMA = np.array([0.299, 0.587, 0.114])
+LUMA = np.array([0.299, 0.587, 0.114])
+
+
+class Draw(NamedTuple):
+    """What is done to a picture of ``resize_to`` pixels: which corner the cut has, whether it is mirrored, "
+    "colours."""
+
+    left: int
+    top: int
+    mirrored: bool
+    brightness: float = 1.0
+    contrast: float = 1.0
+    saturation: float = 1.0
+
+
+def draw(options: Augment, image_size: int, rng: np.random.Generator) -> Draw:
+    """Draw how one training example is augmented."""
+    spare = (options.resize_to or image_size) - image_size
+    left, top = rng.integers(0, spare + 1, 2)
+    mirrored = rng.random() < options.flip
+    jitter = options.color_jitter
+    return Draw(int(left), int(top), bool(mirrored), *rng.uniform(1 - jitter, 1 + jitter, 3).tolist())
+
+
+def fixed(options: Augment, image_size: int, variant: int) -> Draw:
+    """What `evaluation_input` does, without colours."""
+    spare, (place, mirrored) = (options.resize_to or image_size) - image_size, divmod(variant, 2)
+    corners = ((0, 0), (spare, 0), (0, spare), (spare, spare))
+    left, top = corners[place - 1] if place else (spare // 2, spare // 2)
+    return Draw(left, top, bool(mirrored))
+
+
+def move_points(
+    landmarks: np.ndarray, old_size: int, options: Augment, image_size: int, drawn: Draw
+) -> np.ndarray:
+    """Landmarks (t, p, 2) of pictures of ``old_size`` pixels as they lie in the network's input, float32."""
+    resize_to = options.resize_to or image_size
+    points = _resize_points(landmarks, old_size, resize_to) - [drawn.left, drawn.top]
+    if drawn.mirrored:
+        points = _mirror_present(points, image_size)
+    return points.astype(np.float32)
+
+
+def resize(image: np.ndarray, side: int) -> np.ndarray:
+    """A square picture at another size, area average."""
+    return image if len(image) == side else cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
 
 
 def augment(
@@ -33,24 +80,15 @@ def augment(
     Returns:
       (t, image_size, image_size, 3) uint8, and (t, p, 2) float32 pixels of these.
     """
-    resize_to = options.resize_to or image_size
-    left, top = rng.integers(0, resize_to - image_size + 1, 2)
-    mirrored = rng.random() < options.flip
-    jitter = options.color_jitter
-    brightness, contrast, saturation = rng.uniform(1 - jitter, 1 + jitter, 3)
-
-    points = _resize_points(landmarks, images.shape[1], resize_to) - [left, top]
-    if mirrored:
-        points = _mirror_present(points, image_size)
+    drawn = draw(options, image_size, rng)
     out = np.empty((len(images), image_size, image_size, 3), np.uint8)
     for i, image in enumerate(images):
-        if image.shape[0] != resize_to:
-            image = cv2.resize(image, (resize_to, resize_to), interpolation=cv2.INTER_AREA)
-        cut = image[top : top + image_size, left : left + image_size]
-        out[i] = cut[:, ::-1] if mirrored else cut
-    if jitter:
-        out = _adjust_color(out, brightness, contrast, saturation)
-    return out, points.astype(np.float32)
+        image = resize(image, options.resize_to or image_size)
+        cut = image[drawn.top : drawn.top + image_size, drawn.left : drawn.left + image_size]
+        out[i] = cut[:, ::-1] if drawn.mirrored else cut
+    if options.color_jitter:
+        out = _adjust_color(out, *drawn[3:])
+    return out, move_points(landmarks, images.shape[1], options, image_size, drawn)
 
 
 def evaluation_input(
@@ -64,16 +102,13 @@ def evaluation_input(
 
     Other arguments, returns: as `augment`, without any draw.
     """
-    resize_to = options.resize_to or image_size
-    spare, (place, mirrored) = resize_to - image_size, divmod(variant, 2)
-    corners = ((0, 0), (spare, 0), (0, spare), (spare, spare))
-    left, top = corners[place - 1] if place else (spare // 2, spare // 2)
-    points = _resize_points(landmarks, images.shape[1], resize_to) - [left, top]
+    resize_to, drawn = options.resize_to or image_size, fixed(options, image_size, variant)
     whole = np.stack([to_network_input(image, resize_to, 0) for image in images])
-    inputs = whole[:, top : top + image_size, left : left + image_size]
-    if mirrored:
-        inputs, points = inputs[:, :, ::-1], _mirror_present(points, image_size)
-    return np.ascontiguousarray(inputs), points.astype(np.float32)
+    inputs = whole[:, drawn.top : drawn.top + image_size, drawn.left : drawn.left + image_size]
+    if drawn.mirrored:
+        inputs = inputs[:, :, ::-1]
+    points = move_points(landmarks, images.shape[1], options, image_size, drawn)
+    return np.ascontiguousarray(inputs), points
 
 
 def _resize_points(points: np.ndarray, old: int, new: int) -> np.ndarray:
@@ -97,8 +132,8 @@ def _adjust_color(images: np.ndarray, brightness: float, contrast: float, satura
     """
     t, height, width, _ = images.shape
     tall = images.reshape(t * height, width, 3)
-    mean_grey = float(_LUMA @ cv2.mean(tall)[:3])
-    to_grey = np.tile(_LUMA, (3, 1))
+    mean_grey = float(LUMA @ cv2.mean(tall)[:3])
+    to_grey = np.tile(LUMA, (3, 1))
     matrix = brightness * contrast * (saturation * np.eye(3) + (1 - saturation) * to_grey)
     offset = np.full((3, 1), brightness * (1 - contrast) * mean_grey)
     adjusted = cv2.transform(tall, np.hstack([matrix, offset]))

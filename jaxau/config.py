@@ -137,6 +137,10 @@ class DataConfig:
         are masked there; ``aus`` may hold those of all. Only the main corpus is evaluated.
       fraction: share of the training data that is used, in (0, 1].
       fraction_by: whether it is a share of the subjects, or of each one's frames.
+      loader: where pictures are decoded: "jpeg" = in threads, each time; "raw" = once, into a file beside the
+        records that is mapped into memory; "device" = once, and then they stay on the accelerator, which cuts
+        and colours them itself (stills and clips of one corpus, one device). Batches are the same, but for
+        rounding of colours on the device.
       neighbor_distance: frames from the middle of a tuple to its neighbours, T in AUNet.
       subsequences: parts of a video from each of which one clip is drawn an epoch, N_sep in LAC.
     """
@@ -155,6 +159,7 @@ class DataConfig:
     mixture: Mapping[str, float] = field(default_factory=dict)
     fraction: float = 1.0
     fraction_by: Literal["subject", "frame"] = "subject"
+    loader: Literal["jpeg", "raw", "device"] = "jpeg"
     neighbor_distance: int = 10
     subsequences: int = 1
 

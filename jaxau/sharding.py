@@ -55,4 +55,9 @@ def state_sharding(abstract_state: Any, mesh: jax.sharding.Mesh) -> Any:
 def shard_batch(batch: Mapping[str, np.ndarray], mesh: jax.sharding.Mesh) -> dict[str, jax.Array]:
     """Place this process's part of a batch on its devices, as part of the global batch."""
     sharding = NamedSharding(mesh, _BATCH)
-    return {key: jax.make_array_from_process_local_data(sharding, value) for key, value in batch.items()}
+    return {
+        key: jax.device_put(value, sharding)  # it is on a device already
+        if isinstance(value, jax.Array)
+        else jax.make_array_from_process_local_data(sharding, value)
+        for key, value in batch.items()
+    }
