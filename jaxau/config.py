@@ -16,6 +16,8 @@ import ml_collections
 from jaxau import facs
 
 View = Literal["frames", "clips", "features", "tuples", "triplets", "labels", "emotions", "landmarks"]
+Loader = Literal["jpeg", "raw", "device"]
+LOADERS: tuple[Loader, ...] = typing.get_args(Loader)
 Selection = Literal["honest", "conventional", "optimistic"]
 
 VARIANTS = 10
@@ -159,7 +161,7 @@ class DataConfig:
     mixture: Mapping[str, float] = field(default_factory=dict)
     fraction: float = 1.0
     fraction_by: Literal["subject", "frame"] = "subject"
-    loader: Literal["jpeg", "raw", "device"] = "jpeg"
+    loader: Loader = "jpeg"
     neighbor_distance: int = 10
     subsequences: int = 1
 

@@ -9,6 +9,7 @@ Writes ``docs/benchmarks/<device>.md`` and ``.json``; sections that are not meas
 work on the machine spoils the times, less so those of ``--against``, which are compared round by round.
 """
 
+import dataclasses
 import json
 import os
 import shlex
@@ -23,7 +24,7 @@ from ml_collections import ConfigDict, config_flags
 
 from configs import lac
 from jaxau.benchmark import machine, steps
-from jaxau.config import Config, from_dict
+from jaxau.config import LOADERS, Config, from_dict
 from jaxau.report import speed
 from launch import command
 
@@ -145,18 +146,20 @@ def _measure_loader() -> dict[str, Any]:
     if not _DATA_DIR.value:
         raise ValueError("--loader without --data_dir: give the folder of the prepared data sets")
     config = from_dict(_CONFIG.value.to_dict())
-    data = make_data(config, _DATA_DIR.value, _THREADS.value)
     records = Records(_DATA_DIR.value, config.data.corpus)
     raw = pipelines.decode_rate(
         [records.raw(i)["image"] for i in range(min(256, len(records)))], _SECONDS.value
     )
     warmup, repeats = _counts()
     rows = []
-    for name in config.stages:
-        _say(f"loader, {name}")
-        alone = pipelines.measure_loader(data, config, name, _SECONDS.value, machine.cores(), raw)
-        stall = pipelines.measure_stall(data, config, name, warmup, repeats, turn=5)
-        rows.append({**alone, **stall})
+    for loader in LOADERS:
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, loader=loader))
+        data = make_data(config, _DATA_DIR.value, _THREADS.value)
+        for name in config.stages:
+            _say(f"loader {loader}, {name}")
+            alone = pipelines.measure_loader(data, config, name, _SECONDS.value, machine.cores(), raw)
+            stall = pipelines.measure_stall(data, config, name, warmup, repeats, turn=5)
+            rows.append({"loader": loader, **alone, **stall})
     about = {"network": config.name, "corpus": config.data.corpus, "dtype": config.dtype}
     return {"kind": "loader", **about, "threads": _THREADS.value, "rows": rows}
 

@@ -44,6 +44,8 @@ AGAINST_COLUMNS = {
 }
 LOADER_COLUMNS = {
     "stage": "stage of training that the batches are for",
+    "pictures": "`jpeg`: decoded each time in threads; `raw`: once, into a file mapped into memory; "
+    "`device`: once, and kept on the accelerator, which cuts and colours them",
     "frames/s": "pictures a second that come out of the pipeline, batched, with no network running",
     "one thread decodes": "JPEGs of this data set that one thread decodes a second, and does nothing else",
     "of all cores": "the first over the second times the cores",
@@ -135,6 +137,7 @@ def _loader(section: Record) -> list[str]:
     rows = [
         [
             row["stage"],
+            row["loader"],
             f"{row['frames_per_second']:,.0f}",
             f"{row['decoded_per_second_and_thread']:,.0f}",
             f"{row['share_of_decoding']:.0%}",

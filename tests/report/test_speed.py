@@ -60,6 +60,7 @@ def _against():
 def _loader():
     row = {
         "stage": "frames",
+        "loader": "raw",
         "frames_per_second": 3210.0,
         "decoded_per_second_and_thread": 4000.0,
         "share_of_decoding": 0.40125,
