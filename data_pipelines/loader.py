@@ -99,7 +99,7 @@ class _Load:
             return self._without_pictures(plan)
         given = None if self._decoded is None else pictures.opened(self._decoded)
         frames = [self._records.frame(int(record), given) for record in plan.records]
-        images = np.stack([frame.image for frame in frames])
+        images = frames[0].image[None] if len(frames) == 1 else np.stack([frame.image for frame in frames])
         landmarks = mixture.to_scheme(np.stack([frame.landmarks for frame in frames]), self._points)
         if self._view == "tuples":
             images, landmarks = views.align_to_middle(images, landmarks)

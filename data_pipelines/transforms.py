@@ -85,7 +85,10 @@ def augment(
     for i, image in enumerate(images):
         image = resize(image, options.resize_to or image_size)
         cut = image[drawn.top : drawn.top + image_size, drawn.left : drawn.left + image_size]
-        out[i] = cut[:, ::-1] if drawn.mirrored else cut
+        if drawn.mirrored:
+            cv2.flip(cut, 1, out[i])  # 10 times as quick as NumPy's copy
+        else:
+            out[i] = cut
     if options.color_jitter:
         out = _adjust_color(out, *drawn[3:])
     return out, move_points(landmarks, images.shape[1], options, image_size, drawn)
