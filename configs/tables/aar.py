@@ -82,9 +82,9 @@ _BUDGETS: dict[str, dict[str, Any]] = {
     # The same number of steps for every row.
     "short": {
         "stages.frames.epochs": 100,
-        "stages.frames.max_steps": 600,
+        "stages.frames.max_steps": 400,
         "stages.features.epochs": 100,
-        "stages.features.max_steps": 300,
+        "stages.features.max_steps": 200,
     },
 }
 
