@@ -104,7 +104,7 @@ def synthetic(fold: int) -> Config:
             sampling="all",
             clip_length=16,
         ),
-        network=_network(width=2),
+        network=_network(width=2, window=16),
         stages={
             "frames": Stage(
                 "frames",
@@ -137,6 +137,7 @@ def _network(**changes: object) -> dict[str, object]:
         "attention": True,
         "graph": "specific",
         "time": "gru",
+        "window": 48,  # that of data.clip_length; for T_avg alone
         "width": 8,
         "pool": 8,
         **changes,

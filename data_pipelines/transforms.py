@@ -100,8 +100,8 @@ def evaluation_input(
     """What prediction would see of these frames (`jaxau.faces.align.to_network_input`), or a fixed variant.
 
     Args:
-      variant: below ``config.VARIANTS``: 0 = the centre, as in prediction; 2i = the i-th corner of a picture
-        of ``options.resize_to`` (top left, top right, bottom left, bottom right); an odd number = mirrored.
+      variant: below ``config.VARIANTS``: 0 = the centre, as in prediction; 2i = the i-th corner of the
+        picture of ``options.resize_to`` (top left, top right, bottom left, bottom right); odd = mirrored.
 
     Other arguments, returns: as `augment`, without any draw.
     """

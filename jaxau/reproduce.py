@@ -106,6 +106,7 @@ class Request(NamedTuple):
     make_data: Callable[[Config], Any]
     folds: Callable[[Config], int]  # how many the protocol has
     workdir: Path
+    seed: int = 0  # of all rows
 
 
 class Made(NamedTuple):
@@ -265,7 +266,7 @@ def make_table(request: Request, number: int, score: Callable[..., Any] = score_
     title = f"{paper.title}, Table {name}: {table.title}{on}"
     markdown, latex = paper_tables.document(title, lines, shown)
     long = paper_tables.long_table(results, cells, printed).to_csv(index=False)
-    stem = f"table_{name}_{request.corpus}_{request.budget}"
+    stem = _stem(request, f"table_{name}")
     files = tables.write_files(request.workdir / paper.name, stem, (markdown, long, latex))
     return Made(files, failed)
 
@@ -286,7 +287,7 @@ def make_figure(request: Request, number: int) -> Made:
         runs[row.label] = _directory(request, config) / "fold1"
         score_run(config, 1, request.make_data, runs[row.label].parent)
     drawn = paper_figures.DRAW[figure.draws](runs, request.make_data)
-    folder, stem = request.workdir / paper.name, f"figure_{number}_{request.corpus}_{request.budget}"
+    folder, stem = request.workdir / paper.name, _stem(request, f"figure_{number}")
     scores = evaluate.read_scores(next(iter(runs.values())) / "eval" / request.corpus)
     text = [f"# {paper.title}, Fig. {number}: {figure.title} ({_on(request)})", ""]
     files = [folder / f"{stem}.md"]
@@ -309,7 +310,12 @@ def _check_runnable(paper: Paper, entry: Table | Figure) -> None:
 def _configure(request: Request, row: Row, entry: Table | Figure) -> Config:
     sizes = isinstance(entry, Table) and entry.shape == "sizes"
     corpus, budget = (entry.corpus, "paper") if sizes else (request.corpus, request.budget)
-    return configure(request.paper, row, entry.corpus, corpus, budget)
+    config = configure(request.paper, row, entry.corpus, corpus, budget)
+    return dataclasses.replace(config, seed=request.seed)
+
+
+def _stem(request: Request, what: str) -> str:
+    return f"{what}_{request.corpus}_{request.budget}" + (f"_seed{request.seed}" if request.seed else "")
 
 
 def _of_occurring(request: Request, config: Config) -> Config:

@@ -30,6 +30,7 @@ flags.DEFINE_string("corpus", None, "data set to train and test on: synthetic, o
 flags.DEFINE_enum("budget", None, list(reproduce.BUDGETS), "how much to train")
 flags.DEFINE_string("data_dir", None, "folder of the prepared data sets")
 flags.DEFINE_string("workdir", None, "folder of all runs and tables")
+flags.DEFINE_integer("seed", 0, "of all rows; other seeds give other files", lower_bound=0)
 flags.DEFINE_bool("json", False, "one JSON object on standard output")
 
 
@@ -45,7 +46,9 @@ def main() -> None:
         raise ValueError("--table and --figure: give one of the two")
     paper = PAPERS[FLAGS.paper]
     data = partial(make_data, data_dir=FLAGS.data_dir)
-    request = reproduce.Request(paper, FLAGS.corpus, FLAGS.budget, data, _folds, Path(FLAGS.workdir))
+    request = reproduce.Request(
+        paper, FLAGS.corpus, FLAGS.budget, data, _folds, Path(FLAGS.workdir), FLAGS.seed
+    )
     if FLAGS.table:
         made = reproduce.make_table(request, reproduce.find(paper.tables, FLAGS.table, "table"))
     else:

@@ -57,7 +57,7 @@ def small_aar_config() -> Config:
     stills = Stage("frames", epochs=2, batch_size=16, optim=optim, augment=augment, checkpoint_every_steps=3)
     sequences = Stage(
         "features", epochs=3, batch_size=2, start_from="cache", trainable=("graph_network",),
-        freeze_batch_stats=True, optim=Optim("adam", 1e-3), augment=augment, checkpoint_every_steps=4,
+        optim=Optim("adam", 1e-3), augment=augment, checkpoint_every_steps=4,
     )  # fmt: skip
     cache = Stage("frames", epochs=1, batch_size=8, start_from="frames", cache=4, augment=augment)
     stages = {"frames": stills, "cache": cache, "features": sequences}

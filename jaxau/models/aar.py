@@ -57,8 +57,9 @@ class AAR(nn.Module):
       attention: whether each branch has an attention map (Table VI, AL).
       graph: "specific" parameters of each AU from a pool (Eq. 11, G_sp), or "shared" by all (Eq. 15, G_sh).
       time: "gru" (Eq. 13), "none", or "average": as "none", but outside training each frame's probability
-        is the mean over the frames of the call (T_avg).
+        is the mean over its sequence of ``window`` frames (T_avg); a call begins with a whole one.
       width: c; maps have 4c and 8c channels, an AU's features 12c (8 in the authors' networks [code]).
+      window: t, frames of a sequence.
       pool: c^e, the parameter sets in the pool and the rank of the relations.
       dtype: of the attention network's computation; the graph network is float32.
     """
@@ -68,6 +69,7 @@ class AAR(nn.Module):
     attention: bool = True
     graph: Graph = "specific"
     time: Time = "gru"
+    window: int = 48
     width: int = 8
     pool: int = 8
     dtype: Any = jnp.float32
@@ -106,7 +108,7 @@ class AAR(nn.Module):
         else:
             chex.assert_shape(x, (None, None, len(self.aus), 12 * self.width))
             located, features = {}, x.astype(jnp.float32)
-        relate = GraphNetwork(self.graph, self.time, self.pool, name="graph_network")
+        relate = GraphNetwork(self.graph, self.time, self.window, self.pool, name="graph_network")
         logits, state = relate(features, train, state)
         return {**located, "logits": logits, "state": state}
 
@@ -228,6 +230,7 @@ class GraphNetwork(nn.Module):
 
     graph: Graph
     time: Time
+    window: int
     pool: int
 
     @nn.compact
@@ -246,7 +249,7 @@ class GraphNetwork(nn.Module):
             after += [] if h is None else [h]
         logits = AUClassifier(name="classifier")(f)
         if self.time == "average" and not train:
-            logits = jnp.broadcast_to(_mean_probability(logits, axis=1), logits.shape)
+            logits = _average(logits, self.window)
         return logits, tuple(after)
 
 
@@ -317,11 +320,16 @@ def adjacency(relations: jax.Array) -> jax.Array:
     return jnp.eye(len(relations)) + related / (related.sum() + 1e-8)
 
 
-def _mean_probability(logits: jax.Array, axis: int) -> jax.Array:
-    """The logit of the mean probability, finite for any logits."""
-    mean_on = jax.nn.logsumexp(nn.log_sigmoid(logits), axis, keepdims=True)
-    mean_off = jax.nn.logsumexp(nn.log_sigmoid(-logits), axis, keepdims=True)
-    return mean_on - mean_off
+def _average(logits: jax.Array, window: int) -> jax.Array:
+    """The logit of the mean probability of every ``window`` frames of (b, t, k), finite for any logits."""
+    b, t, num_aus = logits.shape
+
+    def total(log_probability: jax.Array) -> jax.Array:
+        whole = jnp.pad(log_probability, ((0, 0), (0, -t % window), (0, 0)), constant_values=-jnp.inf)
+        return jax.nn.logsumexp(whole.reshape(b, -1, window, num_aus), 2)
+
+    mean = total(nn.log_sigmoid(logits)) - total(nn.log_sigmoid(-logits))
+    return jnp.repeat(mean, window, 1)[:, :t]
 
 
 @dataclass(frozen=True)

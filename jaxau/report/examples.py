@@ -1,6 +1,6 @@
 """Which test faces to look at: typical ones, one expression over time, and the worst mistakes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,27 +57,41 @@ def read_examples(
     Raises:
       ValueError: a record that the batches do not hold.
     """
-    wanted = {int(record) for chosen in records.values() for record in chosen}
-    found: dict[int, tuple[NDArray[np.uint8], NDArray[np.integer]]] = {}
-    for batch in batches:
-        for row in np.flatnonzero(batch["mask"] & np.isin(batch["record"], list(wanted))):
-            found[int(batch["record"][row])] = batch["image"][row], batch["au"][row]
-        if len(found) == len(wanted):
-            break
-    if lacking := sorted(wanted - set(found)):
-        raise ValueError(f"records {lacking} are not among the test frames; score the run again")
+    every = np.unique(np.concatenate(list(records.values())))
+    faces = find_faces(batches, every, ("image", "au"))
     shown: dict[str, Localisation] = {}
     for name, chosen in records.items():
-        images = np.stack([found[int(record)][0] for record in chosen])
+        rows = np.searchsorted(every, chosen)
+        images = faces["image"][rows]
         outputs: Any = model.network.apply(model.variables, images, train=False)
         shown[name] = {
             "images": images,
             "attention": np.asarray(outputs["attention"]),
             "aus": list(model.info["aus"]),
             "probability": 1 / (1 + np.exp(-np.asarray(outputs["logits"]))),
-            "truth": np.stack([found[int(record)][1] for record in chosen]),
+            "truth": faces["au"][rows],
         }
     return shown
+
+
+def find_faces(
+    batches: Iterable[Mapping[str, NDArray[Any]]], records: NDArray[np.int32], fields: Sequence[str]
+) -> dict[str, NDArray[Any]]:
+    """Fields of chosen records, in their order, from batches of the view ``frames``.
+
+    Raises:
+      ValueError: a record that the batches do not hold.
+    """
+    found: dict[int, list[NDArray[Any]]] = {}
+    for batch in batches:
+        for row in np.flatnonzero(batch["mask"] & np.isin(batch["record"], records)):
+            found[int(batch["record"][row])] = [batch[field][row] for field in fields]
+        if len(found) == len(set(records.tolist())):
+            break
+    if lacking := sorted(set(records.tolist()) - set(found)):
+        raise ValueError(f"records {lacking} are not among the test frames; score the run again")
+    columns = zip(*(found[record] for record in records.tolist()), strict=True)
+    return {field: np.stack(column) for field, column in zip(fields, columns, strict=True)}
 
 
 def _best_of_each_subject(value: NDArray[Any], subject: NDArray[Any]) -> NDArray[np.intp]:

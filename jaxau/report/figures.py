@@ -217,6 +217,8 @@ def attention_overlay(
     aus: Sequence[int],
     probability: NDArray[np.floating],
     truth: NDArray[np.integer],
+    combined: bool = False,
+    names: Sequence[str] = (),
 ) -> Figure:
     """Where each AU is looked for: a row per face, a column per AU, warm = the AU's direction.
 
@@ -225,17 +227,24 @@ def attention_overlay(
 
     Args:
       images: (n, s, s, 3) RGB.
-      attention: (n, h, w, k) in [-1, 1].
+      attention: (n, h, w, k) in [-1, 1], or in [0, 1].
       aus: k AU numbers.
       probability, truth: (n, k).
+      combined: whether a last column shows the largest value of the AUs that are present.
+      names: (n,) of the rows, under the faces; () = none.
     """
     n, size, k = len(images), images.shape[1], len(aus)
-    cell = WIDTH / (k + 1)
+    titles = [facs.column(au) for au in aus]
+    if combined:
+        occurring = np.where(truth[:, None, None] > 0, attention, 0).max(-1, keepdims=True)
+        attention, titles = np.concatenate([attention, occurring], -1), [*titles, "present"]
+    columns = 1 + len(titles)
+    cell = WIDTH / columns
     figure = Figure(figsize=(WIDTH, n * (cell + 0.24) + 0.75))
     top = 0.3 / figure.get_figheight()
     bottom = 0.45 / figure.get_figheight()
     grid = figure.add_gridspec(
-        n, k + 1, left=0, right=1, top=1 - top, bottom=bottom, wspace=0.06, hspace=0.24 / cell
+        n, columns, left=0, right=1, top=1 - top, bottom=bottom, wspace=0.06, hspace=0.24 / cell
     )
     limit = float(np.percentile(np.abs(attention), 99.5)) or 1.0
     factor = size / attention.shape[1], size / attention.shape[2]
@@ -243,13 +252,17 @@ def attention_overlay(
         axes = picture(figure, grid, row, 0, images[row])
         if row == 0:
             axes.set_title("face", fontsize=9, loc="center")
+        if names:
+            axes.set_xlabel(names[row], fontsize=8.5, color=INK, labelpad=2)
         gray = images[row].mean(axis=-1, keepdims=True) / 255 * np.ones(3)
-        for column, au in enumerate(aus):
+        for column, title in enumerate(titles):
             values = zoom(attention[row, ..., column], factor, order=1, mode="nearest", grid_mode=True)
             axes = picture(figure, grid, row, column + 1, _tint(gray, values / limit))
-            present = bool(truth[row, column])
             if row == 0:
-                axes.set_title(facs.column(au), fontsize=9, loc="center")
+                axes.set_title(title, fontsize=9, loc="center")
+            if column == k:
+                continue
+            present = bool(truth[row, column])
             if present:
                 for spine in axes.spines.values():
                     spine.set(visible=True, color=INK, linewidth=1.5)
@@ -261,10 +274,12 @@ def attention_overlay(
                 labelpad=2,
             )
     bar = figure.add_axes((0.6, 0.16 / figure.get_figheight(), 0.3, 0.09 / figure.get_figheight()))
-    scale = np.linspace(-1, 1, 256)[None]
+    signed = attention.min() < 0
+    scale = np.linspace(-1 if signed else 0, 1, 256)[None]
     bar.imshow(_tint(np.full((1, 256, 3), 0.8), scale), aspect="auto", extent=(-1, 1, 0, 1))
     bar.set_axis_off()
-    for x, text, side in ((-1.03, f"−{limit:.2f} away", "right"), (1.03, f"+{limit:.2f} towards", "left")):
+    ends = (f"−{limit:.2f} away", f"+{limit:.2f} towards") if signed else ("0", f"{limit:.2f}")
+    for x, text, side in ((-1.03, ends[0], "right"), (1.03, ends[1], "left")):
         bar.text(x, 0.5, text, ha=side, va="center", fontsize=8.5, color=MUTED)
     return figure
 

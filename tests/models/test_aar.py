@@ -261,15 +261,19 @@ def test_streaming_equals_the_whole_sequence(parts):
 
 
 def test_average_prediction_over_frames():
-    """T_avg: the mean of AA + G_sp's probabilities, also where one is 0 or 1; never while training."""
+    """T_avg: the mean of AA + G_sp's probabilities over windows of 3 frames, the last of which is cut off.
+
+    Also where a probability is 0 or 1; never while training.
+    """
     features = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 3, 24)), jnp.float32)
-    plain, average = (aar.AAR(AUS, width=2, time=time) for time in ("none", "average"))
+    plain, average = (aar.AAR(AUS, width=2, time=time, window=3) for time in ("none", "average"))
     variables = plain.init(jax.random.key(0), features)
     graph = variables["params"]["graph_network"]
     graph["classifier"]["bias"] = jnp.array([0.0, 60.0, -60.0])
     each = plain.apply(variables, features)["logits"]
     got = average.apply(variables, features)["logits"]
-    want = np.broadcast_to(_sigmoid(each).mean(1, keepdims=True), each.shape)
+    means = [np.asarray(_sigmoid(each[:, part])).mean(1) for part in (slice(0, 3), slice(3, 5))]
+    want = np.stack([means[0]] * 3 + [means[1]] * 2, 1)
     np.testing.assert_allclose(_sigmoid(got), want, rtol=1e-5)
     assert np.isfinite(got).all() and np.ptp(each[..., 0]) > 0.1
     np.testing.assert_array_equal(average.apply(variables, features, train=True)["logits"], each)

@@ -151,3 +151,16 @@ def test_reliability_leaves_empty_bins_out():
     assert len(figure.axes[1].lines[1].get_xdata()) == 3
     small, large = figure.axes[0].collections[0].get_sizes()
     assert large > small
+
+
+def test_maps_without_negative_values_have_a_scale_from_zero_and_may_be_combined():
+    attention = np.zeros((1, 4, 4, 2))
+    attention[0, 0, 0, 0], attention[0, 3, 3, 1], attention[0, 1, 1, 1] = 0.5, 1.0, 1.0
+    images, truth = np.full((1, 8, 8, 3), 100, np.uint8), np.array([[1, 0]])
+    arguments = images, attention, [1, 12], np.array([[0.9, 0.2]]), truth
+    figure = figures.attention_overlay(*arguments, combined=True, names=["learned"])
+    assert {"0", "1.00", "present", "learned"} <= texts(figure) and "+1.00 towards" not in texts(figure)
+    by_title = {axes.get_title(loc="center"): axes for axes in figure.axes}
+    combined = np.asarray(by_title["present"].images[0].get_array())
+    of_first = np.asarray(by_title["AU01"].images[0].get_array())
+    np.testing.assert_allclose(combined, of_first)  # AU12 is absent
