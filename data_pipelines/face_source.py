@@ -21,18 +21,19 @@ class FaceSource:
     """A detector, or landmarks that were found elsewhere.
 
     Attributes:
-      kind: "yunet" finds five points of the largest face; "file" reads a table of landmarks
-        (`jaxau.faces.landmark_file`), which names the videos as the data set does.
-      path: YuNet's weights, or the table.
+      kind: "yunet" finds five points of the largest face; "dlib" 68 points, with dlib's frontal face detector
+        and a shape predictor; "file" reads a table of landmarks (`jaxau.faces.landmark_file`), which names
+        the videos as the data set does.
+      path: YuNet's weights, dlib's shape predictor, or the table.
     """
 
-    kind: Literal["yunet", "file"]
+    kind: Literal["yunet", "dlib", "file"]
     path: Path
 
     @property
     def points(self) -> int:
         """Landmarks of a face."""
-        return 5 if self.kind == "yunet" else _table(self.path).points
+        return {"yunet": 5, "dlib": 68}.get(self.kind) or _table(self.path).points
 
     def check(self) -> None:
         """Open what must be opened.
@@ -40,7 +41,7 @@ class FaceSource:
         Raises:
           ValueError: it cannot be used.
         """
-        _detector(self.path) if self.kind == "yunet" else _table(self.path)
+        {"yunet": _detector, "dlib": _predictor, "file": _table}[self.kind](self.path)
 
     def request(self) -> dict[str, Any]:
         """What decides the landmarks, as arguments of a data set: no path, but what the file holds."""
@@ -66,8 +67,8 @@ class FaceSource:
         Raises:
           NoFace: there are none.
         """
-        if self.kind == "yunet":
-            found = [face.landmarks for face in _detector(self.path).detect(picture)]
+        if self.kind != "file":
+            found = _of_yunet(self.path, picture) if self.kind == "yunet" else _of_dlib(self.path, picture)
             found = [face for face in found if box is None or _is_in(face, box, picture)]
             if not found:
                 raise NoFace("no face found" if box is None else "no face found in its box")
@@ -89,6 +90,42 @@ def _is_in(face: np.ndarray, box: np.ndarray, picture: np.ndarray) -> bool:
 @functools.lru_cache(maxsize=1)
 def _detector(weights: Path) -> YuNet:
     return YuNet(weights)
+
+
+@functools.lru_cache(maxsize=1)
+def _predictor(path: Path) -> tuple[Any, Any]:
+    """dlib's frontal face detector, and the shape predictor of that file."""
+    try:
+        import dlib
+    except ImportError as error:
+        raise ValueError(
+            "dlib is not installed: run 'pip install jaxau[dlib]', or use --detector=yunet"
+        ) from error
+    if not path.is_file():
+        raise ValueError(
+            f"shape predictor {path}: no such file; give dlib's shape_predictor_68_face_landmarks.dat"
+        )
+    try:
+        predictor = dlib.shape_predictor(str(path))
+        blank = predictor(np.zeros((64, 64, 3), np.uint8), dlib.rectangle(8, 8, 56, 56))
+    except RuntimeError as error:
+        raise ValueError(f"shape predictor {path}: dlib cannot read it ({error}); copy it again") from error
+    if blank.num_parts != 68:
+        raise ValueError(
+            f"shape predictor {path}: finds {blank.num_parts} points, must find 68; give that of 68"
+        )
+    return dlib.get_frontal_face_detector(), predictor
+
+
+def _of_yunet(path: Path, picture: np.ndarray) -> list[np.ndarray]:
+    return [face.landmarks for face in _detector(path).detect(picture)]
+
+
+def _of_dlib(path: Path, picture: np.ndarray) -> list[np.ndarray]:
+    """Landmarks (68, 2) of all faces, the largest first."""
+    detector, predictor = _predictor(path)
+    boxes = sorted(detector(picture, 1), key=lambda box: -box.area())
+    return [np.array([(p.x, p.y) for p in predictor(picture, box).parts()], np.float64) for box in boxes]
 
 
 @functools.lru_cache(maxsize=1)

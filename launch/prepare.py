@@ -32,8 +32,8 @@ _MOST_REASONS = 20
 flags.DEFINE_enum("corpus", None, [*corpora.NAMES, "synthetic"], "what to prepare")
 flags.DEFINE_string("raw_dir", None, "the corpus as its owner ships it; synthetic needs none")
 flags.DEFINE_bool("lists", False, "--raw_dir holds list files (*_path.txt, *_AUoccur.txt, *_land.txt)")
-flags.DEFINE_enum("detector", None, ["yunet"], "find faces with it, in place of the corpus's own landmarks")
-flags.DEFINE_string("detector_weights", None, "file of the detector: YuNet's ONNX")
+flags.DEFINE_enum("detector", None, ["yunet", "dlib"], "find faces, in place of the corpus's own landmarks")
+flags.DEFINE_string("detector_weights", None, "YuNet's ONNX file, or dlib's shape predictor of 68 points")
 flags.DEFINE_string("landmarks", None, "CSV table of landmarks, in place of the corpus's own")
 flags.DEFINE_float("min_intensity", None, "folder: an AU occurs from this intensity on (2)")
 flags.DEFINE_string("data_dir", None, "folder of all data sets; this one becomes DATA_DIR/CORPUS")
@@ -146,10 +146,10 @@ def _faces() -> FaceSource | None:
     if FLAGS.landmarks and FLAGS.detector:
         raise ValueError("--landmarks and --detector: give one of the two")
     if bool(FLAGS.detector) != bool(FLAGS.detector_weights):
-        raise ValueError("--detector and --detector_weights: give both, the weights being YuNet's ONNX file")
+        raise ValueError("--detector and --detector_weights: give both, the file being YuNet's or dlib's")
     if FLAGS.landmarks:
         return FaceSource("file", Path(FLAGS.landmarks))
-    return FaceSource("yunet", Path(FLAGS.detector_weights)) if FLAGS.detector else None
+    return FaceSource(FLAGS.detector, Path(FLAGS.detector_weights)) if FLAGS.detector else None
 
 
 def _warn(manifest: records.Manifest) -> None:

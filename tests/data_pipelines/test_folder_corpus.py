@@ -9,6 +9,7 @@ from data_pipelines.face_source import FaceSource
 from data_pipelines.records import ABSENT, OCCURS
 from jaxau.faces.align import align, transform_points
 from jaxau.faces.landmarks import five_points
+from jaxau.faces.video import read_image
 
 pytest.importorskip("av", reason="videos are read and written with PyAV: pip install jaxau[video]")
 
@@ -142,3 +143,40 @@ def test_a_picture_of_several_faces_takes_the_largest_and_says_so(tmp_path, shar
     source = FaceSource("yunet", shared / "weights/yunet_n_640_640.onnx")
     ((key, reason),) = remarks(parts(folder.corpus(tmp_path, "jaa256", source))["group.jpg"]).items()
     assert key == ("landmarks", (), (0,)) and reason.endswith("faces in the picture: the largest is taken")
+
+
+def test_dlibs_68_points(tmp_path, shared):
+    """With a shape predictor that was trained here, on synthetic faces; dlib itself is the reference."""
+    dlib = pytest.importorskip("dlib", reason="pip install jaxau[dlib]")
+    examples = []
+    for face in faces(0)[:4]:
+        low, high = face.lm68.min(0), face.lm68.max(0)
+        box = dlib.rectangle(*np.round([*low, *high]).astype(int).tolist())
+        points = [dlib.point(*map(int, point)) for point in np.round(face.lm68)]
+        examples.append(dlib.full_object_detection(box, points))
+    options = dlib.shape_predictor_training_options()
+    options.tree_depth, options.cascade_depth, options.num_trees_per_cascade_level = 2, 2, 5
+    predictor = dlib.train_shape_predictor([f.image for f in faces(0)[:4]], [[e] for e in examples], options)
+    weights = tmp_path / "points.dat"
+    predictor.save(str(weights))
+    (tmp_path / "labels.csv").write_text("video,AU12\nmulti.jpg,1\n")
+    (tmp_path / "multi.jpg").write_bytes((shared / "media/multi_face.jpg").read_bytes())
+    corpus = folder.corpus(tmp_path, "jaa256", FaceSource("dlib", weights))
+    assert corpus.manifest["landmarks"] == 68
+    part = parts(corpus)["multi.jpg"]
+    picture = read_image(tmp_path / "multi.jpg")
+    boxes = dlib.get_frontal_face_detector()(picture, 1)
+    largest = max(boxes, key=lambda box: box.width())
+    expected = np.array([(p.x, p.y) for p in predictor(picture, largest).parts()], float)
+    _, matrix = align(picture, expected, "jaa256")
+    np.testing.assert_allclose(part.landmarks[0], transform_points(expected, matrix), atol=1e-3)
+    assert f"{len(boxes)} faces in the picture" in next(iter(remarks(part).values()))
+
+
+def test_shape_predictors_that_are_none(tmp_path):
+    pytest.importorskip("dlib", reason="pip install jaxau[dlib]")
+    (tmp_path / "labels.csv").write_text("video,AU12\na.jpg,1\n")
+    (tmp_path / "bad.dat").write_bytes(b"none")
+    for name, message in (("no.dat", "no such file"), ("bad.dat", "dlib cannot read it")):
+        with pytest.raises(ValueError, match=f"shape predictor .*{name}: {message}"):
+            folder.corpus(tmp_path, "jaa256", FaceSource("dlib", tmp_path / name))

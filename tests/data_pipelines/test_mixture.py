@@ -60,8 +60,8 @@ def as_49(monkeypatch, data_dir):
     """98 points cannot become 49: the main corpus says that it has 68."""
     real = Records.frame
 
-    def frame(self, index):
-        found = real(self, index)
+    def frame(self, index, decoded=None):
+        found = real(self, index, decoded)
         if self.manifest["corpus"] == "synthetic":
             found = dataclasses.replace(found, landmarks=found.landmarks[:68])
         return found
