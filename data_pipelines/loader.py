@@ -281,11 +281,11 @@ class Data:
             return self._others[stage].evaluate(stage, part, batch_size, variant, start)
         assert start % batch_size == 0, (start, batch_size)
         plans = self._all(stage, part, self._length(stage, part))
+        if start >= len(plans):
+            return iter(())  # a protocol may test on another corpus alone
         last = dataclasses.replace(plans[-1], mask=np.zeros_like(plans[-1].mask))
         plans += [last] * (-len(plans) % batch_size)
         plans = [dataclasses.replace(plan, variant=variant) for plan in plans[start:]]
-        if not plans:
-            return iter(())
         examples = grain.MapDataset.source(plans).map(self._load(stage, self._points))
         return self._iterate(examples, stage, batch_size)
 

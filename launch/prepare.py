@@ -64,7 +64,8 @@ def _list_protocols() -> None:
     for protocol in listed:
         print(f"{protocol['protocol']} ({protocol['corpus']})")
         for fold in protocol["folds"]:
-            frames = ", ".join(f"{count['test']:,} ({rule})" for rule, count in fold["frames"].items())
+            counts = (f"{count['test']:,} ({rule})" for rule, count in fold["frames"].items())
+            frames = ", ".join(counts) or "an unknown number of"
             print(
                 f"  fold {fold['fold']}: test {len(fold['test'])} subjects, {frames} frames: "
                 f"{' '.join(fold['test'])}"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from data_pipelines import sampling, views
+from data_pipelines import protocols, sampling, views
 from data_pipelines.loader import make_data
 from data_pipelines.parts import Part
 from data_pipelines.preparation import Corpus, prepare
@@ -164,6 +164,15 @@ def test_emotions_and_landmarks(flat_config, data_dir):
     assert batch["image"].shape == (8, 32, 32, 3) and batch["landmarks"].shape == (8, 68, 2)
     points = Records(data_dir, "fec").frame(int(batch["record"][3])).landmarks
     np.testing.assert_allclose(batch["landmarks"][3], (points + 0.5) / 8 - 0.5, atol=1e-4)
+
+
+def test_a_protocol_that_tests_nobody_here(flat_config, data_dir, monkeypatch):
+    monkeypatch.setitem(
+        protocols.PROTOCOLS, "nobody", protocols.Protocol("synthetic", ((),), rest_trains=True)
+    )
+    config = with_stage(flat_config, "frames", protocol="nobody")
+    data = make_data(config, data_dir)
+    assert list(data.evaluate("only", "test", 4)) == [] and len(data.split.train) == 6
 
 
 def test_labels_need_no_picture(flat_config, data_dir, monkeypatch):
