@@ -135,8 +135,8 @@ def test_the_comparison_says_who_is_faster():
 def test_loader_and_prediction():
     page = _page(loader=_loader(), predict=_prediction())
     assert "on synthetic faces" in page
-    assert _cells(page, "frames | 3")[1:4] == ["3,210", "4,000", "40%"]
-    assert _cells(page, "frames | 3")[-1] == "5% [4.5, 5.5]"
+    assert _cells(page, "frames | raw")[1:5] == ["raw", "3,210", "4,000", "40%"]
+    assert _cells(page, "frames | raw")[-1] == "5% [4.5, 5.5]"
     assert _cells(page, "frames | land")[1:3] == ["landmarks, 17 in 20", "18.5 [16.7, 20.4]"]
     assert "talk.mp4: 640 x 360 pixels" in page
 
