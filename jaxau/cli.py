@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "predict":
             return _predict(options, arguments)
-        return {"info": _info, "score": _score, "compare": _compare}[options.command](options)
+        return _COMMANDS[options.command](options)
     except (ValueError, OSError) as error:
         print(f"jaxau {options.command}: {error}", file=sys.stderr)
         return 1
@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_score(commands)
     _add_compare(commands)
+    _add_report(commands)
     return parser
 
 
@@ -137,6 +138,20 @@ def _add_score(commands: Any) -> None:
         help="add N to the frames of the predictions, where the tables count from different numbers",
     )
     _add_output(score, "score")
+
+
+def _add_report(commands: Any) -> None:
+    report = commands.add_parser(
+        "report",
+        help="one HTML page of a scored run",
+        description="Writes one self-contained page, to read offline and to mail: scores with intervals, "
+        "curves, calibration, relations, provenance. It shows no faces.",
+    )
+    report.add_argument(
+        "run", type=Path, metavar="RUN", help="folder of a run that launch.evaluate has scored"
+    )
+    report.add_argument("--corpus", metavar="C", help="scored on it; needed if the run is scored on several")
+    report.add_argument("--out", type=Path, metavar="FILE", help="default: report.html in the run's folder")
 
 
 def _add_compare(commands: Any) -> None:
@@ -211,6 +226,18 @@ def _compare(options: argparse.Namespace) -> int:
     return _tell(options, "comparison", result, text.print_comparison(result), contents)
 
 
+def _report(options: argparse.Namespace) -> int:
+    from jaxau.report import html
+
+    scored = sorted(path.parent.name for path in (options.run / "eval").glob("*/scores.json"))
+    if options.corpus is None and len(scored) != 1:
+        known = f"scored on {', '.join(scored)}; choose one with --corpus" if scored else "not scored yet"
+        raise ValueError(f"{options.run}: {known} (python -m launch.evaluate scores a run)")
+    corpus = options.corpus or scored[0]
+    print(html.write_run_page(options.run, corpus, {}, options.out or options.run / "report.html"))
+    return 0
+
+
 def _tell(
     options: argparse.Namespace, name: str, report: dict[str, Any], said: str, contents: tuple[str, str]
 ) -> int:
@@ -274,6 +301,9 @@ def _predict(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     if problems:
         say(f"{problems} not done, see above; results are in {options.out}")
     return 1 if problems else 0
+
+
+_COMMANDS = {"info": _info, "score": _score, "compare": _compare, "report": _report}
 
 
 if __name__ == "__main__":

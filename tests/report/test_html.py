@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from jaxau import cli
 from jaxau.report import html, tables
 
 
@@ -205,3 +206,14 @@ def test_pictures_are_valid(page):
         kind, content = image["src"].removeprefix("data:").split(";base64,")
         start = base64.b64decode(content)[:100]
         assert (b"WEBP" in start) if kind == "image/webp" else start.startswith(b"<?xml")
+
+
+def test_the_command_writes_the_page_of_a_run(build_run, tmp_path, capsys):
+    build_run(tmp_path)
+    assert cli.main(["report", str(tmp_path)]) == 0
+    page = tmp_path / "report.html"
+    assert capsys.readouterr().out.strip() == str(page) and "16 unseen subjects" in page.read_text()
+    assert cli.main(["report", str(tmp_path / "no_run")]) == 1
+    assert "not scored yet (python -m launch.evaluate scores a run)" in capsys.readouterr().err
+    assert cli.main(["report", str(tmp_path), "--corpus", "bp4d"]) == 1
+    assert "eval/bp4d/scores.json: not found" in capsys.readouterr().err
