@@ -1,11 +1,13 @@
 """AAR, "Facial Action Unit Detection via Adaptive Attention and Relation", Shao et al., 2023.
 
-Expected with the paper's recipe: F1 63.8 on BP4D and 64.2 on DISFA (three folds each, DISFA from BP4D's
-parameters, which is not here yet), 58.5 on GFT, 59.1 on Aff-Wild2. PyTorch's SGD in the paper decays every
+Expected with the paper's recipe: F1 63.8 on BP4D and 64.2 on DISFA (three folds each, DISFA from a run on
+BP4D, heads matched by AU), 58.5 on GFT, 59.1 on Aff-Wild2. PyTorch's SGD in the paper decays every
 parameter; here biases and normalisation are left out, as in all networks. `synthetic` is a small network for
 synthetic faces on two CPU cores; its scores say nothing about real faces.
 
     python -m launch.train --config=configs/aar.py:bp4d,fold=1 --data_dir=data --workdir=runs/aar_bp4d_1
+    python -m launch.train --config=configs/aar.py:disfa,fold=1 --config.finetune=runs/aar_bp4d_1 \
+        --data_dir=data --workdir=runs/aar_disfa_1
     python -m launch.train --config=configs/aar.py:synthetic --data_dir=data --workdir=runs/aar_synthetic
 """
 
@@ -45,7 +47,7 @@ def gft(fold: int) -> Config:
 
 
 def aff_wild2(fold: int) -> Config:
-    return _paper("aff_wild2", "aff_wild2-official", fold)
+    return _paper("aff_wild2", "affwild2-12au", fold)
 
 
 def _paper(corpus: str, protocol: str, fold: int, frames: Literal["all", "landmarks"] = "all") -> Config:

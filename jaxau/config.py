@@ -79,7 +79,8 @@ class Stage:
     Attributes:
       view: view of the corpus that the batches hold.
       corpus: another corpus for this stage alone, on whose official training part it trains; "" = that of
-      ``data``. epochs: passes over the stage's examples.
+        ``data``.
+      epochs: passes over the stage's examples.
       batch_size: global batch (stills or clips) of one update.
       max_steps: updates after which the stage ends, if its epochs have more; 0 = no limit.
       accumulate: parts in which a batch runs, one after another, to save memory; see
@@ -189,8 +190,8 @@ class Config:
         "conventional": nothing; all training subjects train, the last epoch and threshold .5 are taken.
         "optimistic": the test subjects, after all training subjects trained, as much of the field does; its
         scores are labelled so and say nothing of new subjects.
-      finetune: checkpoint of an earlier run, perhaps with other AUs, from which stages that start from no
-        other stage take what fits (`jaxau.finetune`); "" = fresh.
+      finetune: checkpoint of an earlier run, perhaps with other AUs, from which each stage takes what fits
+        (`jaxau.finetune`) before an earlier stage hands on its own; "" = fresh.
     """
 
     name: str

@@ -192,10 +192,10 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
         if checkpoints.latest is None:
             # Born sharded: no device ever holds the whole state.
             state = jax.jit(init, out_shardings=placement)()
+            if config.finetune:
+                state = finetune.into_state(state, config, name, directory)
             if stage.start_from:
                 state = _hand_on(state, workdir / config.parameters_from(name))
-            elif config.finetune:
-                state = finetune.into_state(state, config, name, directory)
         else:
             state = checkpoints.restore(checkpoints.latest, abstract)
         first = int(state.step)
