@@ -32,6 +32,7 @@ ACTION_UNITS: dict[int, ActionUnit] = {
         ActionUnit(7, "lid tightener", "orbicularis oculi, pars palpebralis", "upper"),
         ActionUnit(9, "nose wrinkler", "levator labii superioris alaeque nasi", "middle"),
         ActionUnit(10, "upper lip raiser", "levator labii superioris", "lower"),
+        ActionUnit(11, "nasolabial deepener", "zygomaticus minor", "lower"),
         ActionUnit(12, "lip corner puller", "zygomaticus major", "lower"),
         ActionUnit(14, "dimpler", "buccinator", "lower"),
         ActionUnit(15, "lip corner depressor", "depressor anguli oris", "lower"),
@@ -39,12 +40,15 @@ ACTION_UNITS: dict[int, ActionUnit] = {
         ActionUnit(17, "chin raiser", "mentalis", "lower"),
         ActionUnit(18, "lip pucker", "incisivii labii", "lower"),
         ActionUnit(20, "lip stretcher", "risorius", "lower"),
+        ActionUnit(22, "lip funneler", "orbicularis oris", "lower"),
         ActionUnit(23, "lip tightener", "orbicularis oris", "lower"),
         ActionUnit(24, "lip pressor", "orbicularis oris", "lower"),
         ActionUnit(25, "lips part", "depressor labii, relaxation of mentalis", "lower"),
         ActionUnit(26, "jaw drop", "masseter relaxed", "lower"),
         ActionUnit(27, "mouth stretch", "pterygoids, digastric", "lower"),
+        ActionUnit(28, "lip suck", "orbicularis oris", "lower"),
         ActionUnit(43, "eyes closed", "relaxation of levator palpebrae superioris", "upper"),
+        ActionUnit(45, "blink", "relaxation of levator palpebrae superioris", "upper"),
     )
 }
 
@@ -53,7 +57,33 @@ CORPUS_AUS: dict[str, tuple[int, ...]] = {
     "disfa": (1, 2, 4, 6, 9, 12, 25, 26),
     "gft": (1, 2, 4, 6, 10, 12, 14, 15, 23, 24),
     "aff_wild2": (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26),
-    "synthetic": (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 16, 17, 18, 20, 23, 24, 25, 26, 27, 43),
+    "synthetic": (
+        1,
+        2,
+        4,
+        5,
+        6,
+        7,
+        9,
+        10,
+        11,
+        12,
+        14,
+        15,
+        16,
+        17,
+        18,
+        20,
+        22,
+        23,
+        24,
+        25,
+        26,
+        27,
+        28,
+        43,
+        45,
+    ),  # fmt: skip
 }
 """The AUs that each corpus codes and that the papers score, in the order of every array."""
 

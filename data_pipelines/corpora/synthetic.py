@@ -30,7 +30,12 @@ def corpus(config: SynthConfig, alignment: str) -> Corpus:
     """
     check_alignment(alignment)
     names = [f"S{subject:03d}" for subject in range(config.shape.subjects)]
-    folds = SynthFaces(config).folds(_FOLDS)
+    if config.tier == "large":
+        raise ValueError(
+            "tier 'large' is drawn while training (SynthFaces.stream), not stored; choose a smaller one"
+        )
+    faces = SynthFaces(config)
+    folds = faces.folds(_FOLDS)
     parameters = {**dataclasses.asdict(config), "generator": GENERATOR_VERSION}
     return Corpus(
         name="synthetic",
@@ -45,12 +50,13 @@ def corpus(config: SynthConfig, alignment: str) -> Corpus:
             ),
             "licence": "drawn by this program: no restrictions",
             "generator": parameters,
-            "fps": config.fps,
+            "fps": config.shape.fps,
             "aus": list(facs.SYNTHETIC_AUS),
             "label_rule": {"min_intensity": OCCURRENCE},
             "landmarks": _LANDMARKS,
             "alignment": alignment,
             "folds": {"synthetic-3fold": [[names[i] for i in test] for _, test in folds]},
+            "attributes": {name: faces.attributes(i) for i, name in enumerate(names)},
         },
     )
 
@@ -77,4 +83,4 @@ def make_part(request: Mapping[str, Any], subject: int) -> Part:
 
 def _aligned(frame: Frame, alignment: str) -> tuple[bytes, np.ndarray, np.ndarray, int, int]:
     crop, matrix = align(frame.image, frame.lm98, alignment)
-    return records.encode(crop), transform_points(frame.lm98, matrix), frame.au, frame.clip, frame.t
+    return records.encode(crop), transform_points(frame.lm98, matrix), frame.coded, frame.clip, frame.t

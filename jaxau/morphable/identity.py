@@ -1,8 +1,12 @@
 """Identity: how the shape of one head differs from the mean, as linear modes.
 
 A person is a vector of standard normal coefficients. Every mode vanishes on the difference of the
-doubled rows, except the one that is meant to open the eyes more or less: a lip-thickness mode that
+doubled rows, except the two that are meant to open the eyes more or less: a lip-thickness mode that
 leaked into the lip line would show teeth that no AU accounts for.
+
+The last six say how a face rests. Brows hang low and together, lids are heavy, corners of the mouth
+turn down on people who feel nothing (standard deviations 1.6, .7 and 1.3 mm), so that a single picture
+is ambiguous and only the same face at another time tells.
 """
 
 from dataclasses import dataclass
@@ -10,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from jaxau.morphable.expression import EYE_OPENING
+from jaxau.morphable.expression import BUMPS, EYE_OPENING, action_field
 from jaxau.morphable.grid import (
     LIP_LINE,
     Floats,
@@ -25,6 +29,8 @@ MODES = (
     "nose_projection", "nose_hump", "eye_spacing", "eye_opening", "canthal_tilt", "brow_height",
     "brow_ridge", "mouth_width", "upper_lip", "lower_lip", "cheekbones", "fullness",
     "forehead_height", "mouth_height", "forehead_slope",
+    "resting_brow", "resting_inner_brow", "resting_lids", "resting_corners", "resting_cheeks",
+    "resting_chin",
 )  # fmt: skip
 """Names of the modes, in the order of every identity coefficient vector."""
 
@@ -36,9 +42,9 @@ class IdentityBasis:
     """Linear modes of identity.
 
     Attributes:
-      vertices: (21, ROWS, COLUMNS, 3) float32, mm per standard deviation.
-      eyeball: (21,) float32, mm outwards by which a mode moves the eyeballs.
-      mouth: (21,) float32, mm upwards by which a mode moves the lip line (and so the teeth).
+      vertices: (27, ROWS, COLUMNS, 3) float32, mm per standard deviation.
+      eyeball: (27,) float32, mm outwards by which a mode moves the eyeballs.
+      mouth: (27,) float32, mm upwards by which a mode moves the lip line (and so the teeth).
     """
 
     vertices: Floats
@@ -67,7 +73,7 @@ def identity_basis() -> IdentityBasis:
         "nose_projection": bump((0, -30), (9, 16), (0, 0, 3.8)),
         "nose_hump": bump((0, -14), (7, 9), (0, 0, 2.3)),
         "eye_spacing": bump((31, 0), (16, 14), (1.8, 0, 0)),
-        "eye_opening": 1.3 * EYE_OPENING.upper + 0.7 * EYE_OPENING.lower,
+        "eye_opening": 0.9 * EYE_OPENING.upper + 0.6 * EYE_OPENING.lower,
         "canthal_tilt": _field(y=(ax - 31) / 15 * 1.7 * spot(ax, y, (31, 0), (14, 9))),
         "brow_height": bump((28, 23), (24, 9), (0, 2.6, 0)),
         "brow_ridge": bump((24, 18), (18, 8), (0, -0.5, 2.8)),
@@ -79,6 +85,12 @@ def identity_basis() -> IdentityBasis:
         "forehead_height": _field(y=6 * smoothstep(25, 118, y), z=2 * smoothstep(25, 70, y)),
         "mouth_height": _field(y=-2.2 * spot(ax, y, (0, LIP_LINE), (40, 16))),
         "forehead_slope": _field(z=-6 * spot(ax, y, (0, 75), (55, 25)) + 2 * spot(ax, y, (0, 20), (40, 15))),
+        "resting_brow": 0.21 * action_field(4) * [0, 1, 1],  # low, no closer
+        "resting_inner_brow": 0.155 * action_field(1),
+        "resting_lids": -0.7 * EYE_OPENING.upper,
+        "resting_corners": 0.14 * action_field(15),
+        "resting_cheeks": 0.18 * sum((bump(*item) for item in BUMPS[6]), np.zeros_like(MEAN_HEAD)),
+        "resting_chin": 0.14 * action_field(17),
     }
     eyeball = {"face_width": 1.7, "eye_spacing": 1.8}
     mouth = {"mouth_height": -2.2}

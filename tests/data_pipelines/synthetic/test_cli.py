@@ -21,7 +21,7 @@ def test_draw_writes_the_picture(tmp_path: Path) -> None:
 def test_sheet_shows_all_expressions(tmp_path: Path) -> None:
     out = tmp_path / "sheet.jpg"
     assert main(["sheet", "--people", "1", "--size", "32", "--out", str(out)]) == 0
-    assert cv2.imread(str(out)).shape == (9 * 32, 3 * 32, 3)  # 1 + 21 + 5 expressions
+    assert cv2.imread(str(out)).shape == (11 * 32, 3 * 32, 3)  # 1 + 25 + 5 expressions
 
 
 @pytest.mark.parametrize(
