@@ -86,7 +86,7 @@ class Rendering:
         inside = ((nearest >= 0) & (nearest < size)).all(-1)
         column, row = np.clip(nearest, 0, size - 1).T
         surface = self.fragments.depth_map(np.inf)[row, column]
-        seen: Bools = np.asarray(inside & (depth <= surface + _VISIBLE_WITHIN))
+        seen: Bools = inside & (depth <= surface + _VISIBLE_WITHIN)
         if points == 98:  # the eyeballs lie in holes of the skin
             seen[96:] = inside[96:] & np.isinf(surface[96:])
         if self.occluder is not None:

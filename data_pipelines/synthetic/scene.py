@@ -140,7 +140,7 @@ class Moments:
 
 
 def draw_moments(rng: np.random.Generator, scene: Scene, frames: int, fps: float, nuisance: float) -> Moments:
-    """Draw the motion of a clip: head that drifts, nods and turns, sway, saccades, a passing hand, lost focus."""
+    """Draw the motion of a clip: a head that drifts, nods and turns, sway, saccades, a hand, lost focus."""
     seconds = np.arange(frames) / fps
     poses = _poses(rng, seconds, fps, nuisance)
     sway = 0.5 * np.cumsum(rng.normal(0, 1, (frames, 2)), 0) * np.sqrt(25 / fps)
