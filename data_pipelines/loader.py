@@ -37,12 +37,14 @@ class Plan:
     Attributes:
       records: (t,) record indices; t = 1 for a still.
       mask: (t,) bool, False where a record only fills the example up.
-      index: global example index, from which the augmentation is drawn; -1 = not augmented.
+      index: global example index, from which the augmentation is drawn; -1 = not augmented, but
+      variant: of a fixed set, see ``transforms.evaluation_input``.
     """
 
     records: np.ndarray
     mask: np.ndarray
     index: int = -1
+    variant: int = 0
 
 
 @dataclass(frozen=True)
@@ -106,18 +108,58 @@ class _ListedPlans:
         return Plan(*self._examples[item], index)
 
 
+class _Labels:
+    """Plan, and labels and numbers of its records -> the fields that all views have."""
+
+    def __init__(self, records: Records, config: Config):
+        data, manifest = config.data, records.manifest
+        self._columns = np.array([manifest["aus"].index(au) for au in data.aus])
+        self._min_intensity = float(manifest["label_rule"]["min_intensity"])
+        self._corpus = list(facs.CORPUS_AUS).index(data.corpus)
+
+    def __call__(self, plan: Plan, intensity: list[np.ndarray], numbers: list[tuple[int, int, int]]) -> Batch:
+        coded_as = np.stack(intensity)[:, self._columns]
+        coded = np.isfinite(coded_as)
+        subject, video, frame = np.array(numbers, np.int32).T
+        return {
+            "au": (np.where(coded, coded_as, -1.0) >= self._min_intensity).astype(np.int32),
+            "au_mask": coded,
+            "intensity": np.where(coded, coded_as, 0).astype(np.float32),
+            "subject": subject,
+            "video": video,
+            "frame": frame,
+            "corpus": np.full(len(numbers), self._corpus, np.int32),
+            "mask": plan.mask,
+            "record": plan.records.astype(np.int32),
+        }
+
+
+class _LoadCached:
+    """Plan -> example of the view ``features``, to which ``jaxau.feature_cache`` adds the features."""
+
+    def __init__(self, records: Records, config: Config, stage: str):
+        self._records, self._labels = records, _Labels(records, config)
+        self._variants = config.stages[config.stages[stage].start_from].cache
+        self._seed = [_AUGMENT_STREAM, config.seed, zlib.crc32(stage.encode())]
+
+    def __call__(self, plan: Plan) -> Batch:
+        rows = [self._records.raw(int(record)) for record in plan.records]
+        numbers = [(int(row["subject"]), int(row["video"]), int(row["frame"])) for row in rows]
+        variant = plan.variant
+        if plan.index >= 0:  # one draw for the whole sequence
+            variant = int(np.random.default_rng([*self._seed, plan.index]).integers(0, self._variants))
+        labels = self._labels(plan, [row["au_intensity"] for row in rows], numbers)
+        return {**labels, "variant": np.array(variant, np.int32)}
+
+
 class _Load:
     """Plan -> example: read, decode, augment, and attach labels."""
 
     def __init__(self, records: Records, config: Config, stage: str):
-        data, manifest = config.data, records.manifest
-        self._records = records
-        self._columns = np.array([manifest["aus"].index(au) for au in data.aus])
-        self._min_intensity = float(manifest["label_rule"]["min_intensity"])
-        self._image_size = data.image_size
+        self._records, self._labels = records, _Labels(records, config)
+        self._image_size = config.data.image_size
         self._options: Augment = config.stages[stage].augment
         self._seed = [_AUGMENT_STREAM, config.seed, zlib.crc32(stage.encode())]
-        self._corpus = list(facs.CORPUS_AUS).index(data.corpus)
         self._clip = config.stages[stage].view == "clips"
 
     def __call__(self, plan: Plan) -> Batch:
@@ -126,27 +168,14 @@ class _Load:
         landmarks = np.stack([frame.landmarks for frame in frames])
         if plan.index < 0:
             images, landmarks = transforms.evaluation_input(
-                images, landmarks, self._options, self._image_size
+                images, landmarks, self._options, self._image_size, plan.variant
             )
         else:
             rng = np.random.default_rng([*self._seed, plan.index])
             images, landmarks = transforms.augment(images, landmarks, self._options, self._image_size, rng)
-        intensity = np.stack([frame.intensity for frame in frames])[:, self._columns]
-        coded = np.isfinite(intensity)
-        t = len(frames)
-        example = {
-            "image": images,
-            "au": (np.where(coded, intensity, -1.0) >= self._min_intensity).astype(np.int32),
-            "au_mask": coded,
-            "intensity": np.where(coded, intensity, 0).astype(np.float32),
-            "landmarks": landmarks,
-            "subject": np.array([frame.subject for frame in frames], np.int32),
-            "video": np.array([frame.video for frame in frames], np.int32),
-            "frame": np.array([frame.frame for frame in frames], np.int32),
-            "corpus": np.full(t, self._corpus, np.int32),
-            "mask": plan.mask,
-            "record": plan.records.astype(np.int32),
-        }
+        numbers = [(frame.subject, frame.video, frame.frame) for frame in frames]
+        labels = self._labels(plan, [frame.intensity for frame in frames], numbers)
+        example = {"image": images, "landmarks": landmarks, **labels}
         return example if self._clip else {key: value[0] for key, value in example.items()}
 
 
@@ -172,7 +201,7 @@ class Data:
       manifest: of the data set.
       split: names of the training, inner and test subjects.
       statistics: over the training subjects' frames that the frame rule keeps: ``n`` frames, and per
-        AU ``n_occ`` (k,) occurrences and ``n_coded`` (k,) coded frames.
+        AU ``n_occ`` (k,) occurrences and ``n_coded`` (k,) coded frames; 0 where nobody trains.
     """
 
     def __init__(self, config: Config, records: Records, threads: int):
@@ -181,7 +210,12 @@ class Data:
         data = config.data
         _check_against_manifest(config, self.manifest)
         self.split: Split = split_subjects(
-            self.manifest, data.protocol, data.fold, data.inner_fraction, config.seed
+            self.manifest,
+            data.protocol,
+            data.fold,
+            data.inner_fraction if config.selection == "honest" else 0.0,
+            config.seed,
+            data.fold_seed,
         )
         self._all_videos = self._list_videos()
         self.statistics = self._count()
@@ -222,22 +256,30 @@ class Data:
         )
         return self._iterate(examples[start:], stage, batch_size)
 
-    def evaluate(self, stage: str, part: str, batch_size: int) -> Iterator[Batch]:
+    def evaluate(
+        self, stage: str, part: str, batch_size: int, variant: int = 0, start: int = 0
+    ) -> Iterator[Batch]:
         """All frames of a part of the subjects once, in order, as prediction would see them.
 
         Args:
           stage: name of a stage; its view and its ``augment.resize_to`` are used.
           part: "train", "inner" or "test".
           batch_size: global; the last batch is filled up, with ``mask`` False.
+          variant: another view of the same frames, see ``transforms.evaluation_input``.
+          start: example to begin with, a multiple of ``batch_size``.
 
         Returns:
           Batches of this process, as `train`. A view of clips holds consecutive windows, the last
-          of each gapless run filled up by its last frame with ``mask`` False.
+          of each gapless run filled up by its last frame with ``mask`` False; the view ``features`` holds
+          whole runs.
         """
-        examples = self._all(stage, part)
+        assert start % batch_size == 0, (start, batch_size)
+        examples = self._all(part, self._length(stage, part))
         records, mask = examples[-1]
         filling = [(records, np.zeros_like(mask))] * (-len(examples) % batch_size)
-        plans = [Plan(*example) for example in examples + filling]
+        plans = [Plan(*example, variant=variant) for example in (examples + filling)[start:]]
+        if not plans:
+            return iter(())
         return self._iterate(grain.MapDataset.source(plans), stage, batch_size)
 
     def _iterate(self, plans: grain.MapDataset, stage: str, batch_size: int) -> Iterator[Batch]:
@@ -247,12 +289,12 @@ class Data:
                 f"stage {stage!r}: a batch of {batch_size} cannot be shared by {processes} "
                 "processes; choose a multiple"
             )
-        batches = (
-            plans[process::processes]
-            .map(_Load(self._records, self._config, stage))
-            .batch(batch_size // processes)
-            .map(_AddCenters(self._config.data.aus))
-        )
+        examples, size = plans[process::processes], batch_size // processes
+        if self._config.stages[stage].view == "features":
+            batches = examples.map(_LoadCached(self._records, self._config, stage)).batch(size)
+        else:
+            load = _Load(self._records, self._config, stage)
+            batches = examples.map(load).batch(size).map(_AddCenters(self._config.data.aus))
         options = grain.ReadOptions(
             num_threads=self._threads, prefetch_buffer_size=_BATCHES_AHEAD if self._threads else 0
         )
@@ -278,8 +320,9 @@ class Data:
         """The manifest's counts of the training subjects, less the frames that the frame rule drops."""
         columns = [self.manifest["aus"].index(au) for au in self._config.data.aus]
         chosen = [s for s in self.manifest["subjects"] if s["name"] in self.split.train]
-        n_occ = np.array([s["occurs"] for s in chosen], np.int64)[:, columns].sum(0)
-        n_coded = np.array([s["coded"] for s in chosen], np.int64)[:, columns].sum(0)
+        shape = (len(chosen), len(self.manifest["aus"]))  # a protocol may leave nobody to train on
+        n_occ = np.array([s["occurs"] for s in chosen], np.int64).reshape(shape)[:, columns].sum(0)
+        n_coded = np.array([s["coded"] for s in chosen], np.int64).reshape(shape)[:, columns].sum(0)
         dropped = [r for v in self._all_videos if v.subject in self.split.train for r in v.dropped]
         for record in dropped:
             intensity = self._records.raw(int(record))["au_intensity"][columns]
@@ -290,14 +333,20 @@ class Data:
 
     def _plan(self, stage: str) -> _DrawnPlans | _ListedPlans:
         if self._config.data.sampling == "all":
-            return _ListedPlans(self._all(stage, "train"))
+            clips = self._config.stages[stage].view != "frames"
+            return _ListedPlans(self._all("train", self._config.data.clip_length if clips else 1))
         stills = self._config.stages[stage].view == "frames"
         return _DrawnPlans(self._videos("train"), self._config, stills)
 
-    def _all(self, stage: str, part: str) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Records and mask of every frame or consecutive window of a part of the subjects."""
-        clips = self._config.stages[stage].view == "clips"
-        length = self._config.data.clip_length if clips else 1
+    def _length(self, stage: str, part: str) -> int:
+        """Frames of an example outside training; of cached features a whole run of frames goes at once."""
+        view = self._config.stages[stage].view
+        if view == "features":
+            return max((sampling.longest_run(video.frames) for video in self._videos(part)), default=1)
+        return self._config.data.clip_length if view == "clips" else 1
+
+    def _all(self, part: str, length: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Records and mask of every consecutive window of a part of the subjects."""
         return [
             (video.records[positions], mask)
             for video in self._videos(part)

@@ -34,11 +34,13 @@ class Protocol:
       corpus: the corpus that it belongs to.
       tests: test subjects of each fold; None where the manifest of the data set holds them.
       test_frames: frames of each fold's test subjects in the whole corpus, by frame rule.
+      strata: attributes of subjects that its folds share evenly, where the manifest has them.
     """
 
     corpus: str
     tests: Folds | None = None
     test_frames: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    strata: tuple[str, ...] = ()
 
 
 _BP4D_PARTS = (
@@ -64,8 +66,11 @@ PROTOCOLS: dict[str, Protocol] = {
         _last_part_first(_DISFA_PARTS),
         {"all": (43_605, 43_605, 43_604), "landmarks": (42_627, 40_344, 43_173)},
     ),
-    "synthetic-3fold": Protocol("synthetic"),
+    "synthetic-3fold": Protocol("synthetic", strata=("sex", "skin tone", "glasses")),
 }
+
+EVERYONE = "all"
+"""The protocol of any corpus that nothing is trained on: one fold, in which every subject is tested."""
 
 # As DISFA's owner lists them; frames count from 1.
 _DISFA_BAD_LANDMARKS: dict[str, Ranges] = {
@@ -122,12 +127,14 @@ class Split:
     test: tuple[str, ...]
 
 
-def folds(name: str, manifest: Mapping[str, Any]) -> Folds:
+def folds(name: str, manifest: Mapping[str, Any], fold_seed: int = 0) -> Folds:
     """The test subjects of each fold of a protocol on a prepared data set.
 
     Args:
-      name: a key of `PROTOCOLS`.
+      name: a key of `PROTOCOLS`, or `EVERYONE`.
       manifest: of the data set.
+      fold_seed: 0 = the protocol's own folds; n > 0 = as many folds, drawn at random from all subjects,
+        whose sizes differ by one at most and which share the protocol's strata evenly.
 
     Returns:
       Names of subjects, which cover the data set exactly once.
@@ -136,6 +143,8 @@ def folds(name: str, manifest: Mapping[str, Any]) -> Folds:
       ValueError: unknown protocol, one of another corpus, a subject in two folds or in none, or a
         listed subject that the data set lacks.
     """
+    if name == EVERYONE:
+        return (tuple(subject["name"] for subject in manifest["subjects"]),)
     if name not in PROTOCOLS:
         raise ValueError(f"protocol {name!r}: not one of {sorted(PROTOCOLS)}; choose one of these")
     protocol = PROTOCOLS[name]
@@ -164,11 +173,39 @@ def folds(name: str, manifest: Mapping[str, Any]) -> Folds:
             f"protocol {name!r}: subjects {absent} are not in the data set; its scores would not "
             "be comparable, prepare the whole corpus"
         )
-    return tests
+    if not fold_seed:
+        return tests
+    of = manifest.get("attributes", {})
+    strata = {
+        subject: tuple(of.get(subject, {}).get(key, "") for key in protocol.strata) for subject in listed
+    }
+    return _redraw(strata, len(tests), _generator(f"{name} redrawn {fold_seed}"))
+
+
+def _redraw(strata: Mapping[str, tuple[str, ...]], number: int, rng: np.random.Generator) -> Folds:
+    """Deal subjects into folds: with alike ones side by side, each next ``number`` go to one fold each."""
+    shuffled = [sorted(strata)[i] for i in rng.permutation(len(strata))]
+    alike = sorted(shuffled, key=lambda subject: strata[subject])
+    tests: list[list[str]] = [[] for _ in range(number)]
+    for start in range(0, len(alike), number):
+        block = alike[start : start + number]
+        for fold, subject in zip(rng.permutation(number), block, strict=False):
+            tests[fold].append(subject)
+    return tuple(tuple(sorted(test)) for test in tests)
+
+
+def _generator(name: str) -> np.random.Generator:
+    """Random numbers of a name, the same on every machine."""
+    return np.random.default_rng(list(hashlib.sha256(name.encode()).digest()))
 
 
 def split_subjects(
-    manifest: Mapping[str, Any], protocol: str, fold: int, inner_fraction: float, seed: int
+    manifest: Mapping[str, Any],
+    protocol: str,
+    fold: int,
+    inner_fraction: float,
+    seed: int,
+    fold_seed: int = 0,
 ) -> Split:
     """Training, inner and test subjects of one fold.
 
@@ -177,20 +214,23 @@ def split_subjects(
 
     Args:
       manifest: of the data set.
-      protocol: a key of `PROTOCOLS`.
+      protocol: a key of `PROTOCOLS`, or `EVERYONE`, which leaves nobody to train on.
       fold: counted from 1.
       inner_fraction: share of the training subjects held back, in [0, 1); above 0, at least one.
-      seed: of the draw, which also depends on protocol and fold.
+      seed: of the draw, which also depends on protocol, fold and redraw.
+      fold_seed: see `folds`.
 
     Raises:
       ValueError: as `folds`, a fold that does not exist, or no subject left to train on.
     """
-    tests = folds(protocol, manifest)
+    tests = folds(protocol, manifest, fold_seed)
     if not 1 <= fold <= len(tests):
         raise ValueError(
             f"fold {fold}: protocol {protocol!r} has folds 1 to {len(tests)}; choose one of these"
         )
     test = tests[fold - 1]
+    if protocol == EVERYONE:
+        return Split(train=(), inner=(), test=tuple(sorted(test)))
     others = sorted(subject for other in tests if other is not test for subject in other)
     held_back = max(round(inner_fraction * len(others)), 1) if inner_fraction > 0 else 0
     if held_back >= len(others):
@@ -199,8 +239,7 @@ def split_subjects(
             f"subjects of fold {fold} and leaves none to train on; choose a smaller fraction or "
             "prepare more subjects"
         )
-    digest = hashlib.sha256(f"{protocol} {fold} {seed}".encode()).digest()
-    rng = np.random.default_rng(list(digest))
+    rng = _generator(f"{protocol} {fold} {seed}" + (f" {fold_seed}" if fold_seed else ""))
     inner = {others[i] for i in rng.permutation(len(others))[:held_back]}
     return Split(
         train=tuple(subject for subject in others if subject not in inner),

@@ -10,6 +10,8 @@ A data set is the folder ``<data_dir>/<corpus>``: ArrayRecord shards written by 
   as [first, last] pairs; ``substituted``: alike, frames kept with another frame's landmarks;
 - ``landmarks`` (number of points), ``alignment``, ``aus`` (columns of the labels), ``label_rule``;
 - ``folds``: subject lists of protocols that are drawn and not published;
+- ``attributes``, where the corpus tells: subject -> attribute -> value, such as "sex" -> "female", for scores
+  by group;
 - what `summarize` finds in the records: ``hash``, ``counts``, ``subjects``, ``videos``,
   ``base_rates``, ``missing_labels`` and ``missing_landmarks``.
 """
@@ -183,7 +185,8 @@ class Records:
         )
 
 
-# What the records mean; a change of any of these makes another data set.
+# What the records mean; a change of any of these makes another data set. Scores by group and redrawn folds
+# follow from the attributes; a corpus without them has the hash that it had before there were any.
 _MEANING = ("aus", "label_rule", "landmarks", "alignment", "folds")
 
 
@@ -198,13 +201,16 @@ def summarize(source: Any, described: Mapping[str, Any], subject_names: list[str
 
     Returns:
       The part of the manifest that `check` compares: ``hash`` over every record (picture,
-      landmarks, labels, subject, video, frame) and over what they mean (AUs, label rule, alignment, folds),
+      landmarks, labels, subject, video, frame) and over what they mean (AUs, label rule, alignment, folds,
+      attributes of subjects),
       ``counts``, ``subjects`` (records, and per AU how
       often it is coded and occurs), ``videos`` (first record and frame numbers), ``base_rates``
       (None where never coded), ``missing_labels`` per AU, ``missing_landmarks`` (record indices).
     """
     aus, label_rule = described["aus"], described["label_rule"]
     meaning = {key: described.get(key) for key in _MEANING}
+    if "attributes" in described:
+        meaning["attributes"] = described["attributes"]
     digest = hashlib.sha256(json.dumps([meaning, subject_names], sort_keys=True).encode())
     counts = np.zeros(len(subject_names), np.int64)
     coded = np.zeros((len(subject_names), len(aus)), np.int64)

@@ -65,6 +65,13 @@ def draw_start(starts: np.ndarray, j: int, *, seed: int, epoch: int, video: tupl
     return int(starts[rng.integers(0, len(starts))])
 
 
+def longest_run(frame_numbers: ArrayLike) -> int:
+    """Frames of the longest gapless run of a video, whose frame numbers (increasing) are given."""
+    numbers = np.asarray(frame_numbers)
+    ends = np.flatnonzero(np.diff(numbers, append=np.inf) != 1)
+    return int(np.diff(ends, prepend=-1).max(initial=0))
+
+
 def windows(frame_numbers: ArrayLike, clip_length: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Consecutive windows without overlap, which together hold each frame of a video once.
 

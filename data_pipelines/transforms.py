@@ -54,17 +54,26 @@ def augment(
 
 
 def evaluation_input(
-    images: np.ndarray, landmarks: np.ndarray, options: Augment, image_size: int
+    images: np.ndarray, landmarks: np.ndarray, options: Augment, image_size: int, variant: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What prediction would see of these frames (`jaxau.faces.align.to_network_input`).
+    """What prediction would see of these frames (`jaxau.faces.align.to_network_input`), or a fixed variant.
 
-    Args, returns: as `augment`, without any draw.
+    Args:
+      variant: below ``config.VARIANTS``: 0 = the centre, as in prediction; 2i = the i-th corner of the picture
+        of ``options.resize_to`` (top left, top right, bottom left, bottom right); an odd number = mirrored.
+
+    Other arguments, returns: as `augment`, without any draw.
     """
     resize_to = options.resize_to or image_size
-    start = (resize_to - image_size) // 2
-    points = _resize_points(landmarks, images.shape[1], resize_to) - start
-    inputs = [to_network_input(image, image_size, options.resize_to) for image in images]
-    return np.stack(inputs), points.astype(np.float32)
+    spare, (place, mirrored) = resize_to - image_size, divmod(variant, 2)
+    corners = ((0, 0), (spare, 0), (0, spare), (spare, spare))
+    left, top = corners[place - 1] if place else (spare // 2, spare // 2)
+    points = _resize_points(landmarks, images.shape[1], resize_to) - [left, top]
+    whole = np.stack([to_network_input(image, resize_to, 0) for image in images])
+    inputs = whole[:, top : top + image_size, left : left + image_size]
+    if mirrored:
+        inputs, points = inputs[:, :, ::-1], _mirror_present(points, image_size)
+    return np.ascontiguousarray(inputs), points.astype(np.float32)
 
 
 def _resize_points(points: np.ndarray, old: int, new: int) -> np.ndarray:

@@ -20,7 +20,7 @@ from jaxau import config as config_lib
 from jaxau import files, models
 
 _policies = ocp.training.preservation_policies
-_METRIC = "inner_f1"
+_METRIC = "inner_f1"  # the name on disk, whichever subjects select
 
 
 class Model(NamedTuple):
@@ -37,7 +37,7 @@ class Model(NamedTuple):
 class Checkpoints:
     """The training states of one stage, saved asynchronously and atomically.
 
-    Keeps the latest state, to go on from, and the one with the best score on the inner subjects.
+    Keeps the latest state, to go on from, and the one with the best score, where epochs are scored.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -71,13 +71,13 @@ class Checkpoints:
 
     @property
     def best(self) -> int | None:
-        """Step of the state with the best inner F1; the earliest of equals."""
+        """Step of the state with the best F1, the earliest of equals; None where none has a score."""
         scored = [c for c in self._checkpointer.checkpoints if c.metrics]
         return min(scored, key=lambda c: (-c.metrics[_METRIC], c.step)).step if scored else None
 
-    def save(self, step: int, state: Any, inner_f1: float | None = None) -> None:
-        """Save ``state``; returns once its arrays are copied. ``inner_f1`` makes it eligible as best."""
-        metrics = None if inner_f1 is None else {_METRIC: inner_f1}
+    def save(self, step: int, state: Any, f1: float | None = None) -> None:
+        """Save ``state``; returns once its arrays are copied. ``f1`` makes it eligible as best."""
+        metrics = None if f1 is None else {_METRIC: f1}
         # Forced, because Orbax would otherwise drop a save that comes while another is being written.
         self._checkpointer.save_checkpointables_async(step, {"state": state}, metrics=metrics, force=True)
 

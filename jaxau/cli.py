@@ -16,10 +16,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     options = _parser().parse_args(arguments)
     try:
-        if options.command == "info":
-            return _info(options)
-        return _predict(options, arguments)
-    except ValueError as error:
+        if options.command == "predict":
+            return _predict(options, arguments)
+        return {"info": _info, "score": _score, "compare": _compare}[options.command](options)
+    except (ValueError, OSError) as error:
         print(f"jaxau {options.command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -81,7 +81,85 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="also write NAME.overlay.mp4 or .jpg with boxes, landmarks and AU bars; this stores the faces",
     )
+    _add_score(commands)
+    _add_compare(commands)
     return parser
+
+
+def _add_score(commands: Any) -> None:
+    score = commands.add_parser(
+        "score",
+        help="score a table of predictions, of this or another tool, against codes",
+        description="Joins two CSV files on video and frame (or time stamp), says what does not join, and "
+        "prints F1 with 95 % intervals over subjects, event F1, AUC, ICC and more per AU.",
+    )
+    score.add_argument(
+        "--truth",
+        required=True,
+        type=Path,
+        metavar="CSV",
+        help="codes: frame or timestamp (seconds), AU columns AU12 or AU12_c (0 or 1; empty, -1 or 9: not "
+        "coded) or AU12_r (0 to 5), and video and subject where there are several",
+    )
+    score.add_argument(
+        "--pred",
+        required=True,
+        nargs="+",
+        type=Path,
+        metavar="CSV",
+        help="predictions of jaxau, OpenFace 2, py-feat or LibreFace: one file, or one for each video, then "
+        "named like the video unless a column says it",
+    )
+    score.add_argument(
+        "--threshold",
+        type=float,
+        metavar="P",
+        help="an AU is present from this probability on (default: as the tool itself says, else .5)",
+    )
+    score.add_argument(
+        "--occurs_from",
+        type=float,
+        default=2,
+        metavar="R",
+        help="it is present from this intensity on, where there are only intensities (default 2)",
+    )
+    score.add_argument(
+        "--unpredicted",
+        choices=["excluded", "absent"],
+        default="excluded",
+        help="coded frames without prediction: leave out (default), or count as predicted absent",
+    )
+    score.add_argument(
+        "--frame_offset",
+        type=int,
+        default=0,
+        metavar="N",
+        help="add N to the frames of the predictions, where the tables count from different numbers",
+    )
+    _add_output(score, "score")
+
+
+def _add_compare(commands: Any) -> None:
+    compare = commands.add_parser(
+        "compare",
+        help="compare two scored runs on the frames that both tested",
+        description="Prints the F1 of both per AU and the difference with 95 % intervals over subjects, "
+        "each run at its own thresholds and both at .5, and says whether a difference is shown.",
+    )
+    compare.add_argument("runs", nargs=2, type=Path, metavar="RUN", help="folders of two runs: A and B")
+    compare.add_argument("--corpus", metavar="C", help="scored on it; needed if a run is scored on several")
+    compare.add_argument("--stage", metavar="S", help="of both (default: the last of each)")
+    _add_output(compare, "comparison")
+
+
+def _add_output(parser: argparse.ArgumentParser, name: str) -> None:
+    parser.add_argument(
+        "--bootstrap", type=int, default=1000, metavar="N", help="draws for the intervals (default 1000)"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help=f"also write {name}.json, {name}.md and {name}.csv"
+    )
 
 
 def _info(options: argparse.Namespace) -> int:
@@ -103,6 +181,47 @@ def _info(options: argparse.Namespace) -> int:
         if key == "config":
             value = "see --json"
         print(f"{key:22}{_readable(value)}")
+    return 0
+
+
+def _score(options: argparse.Namespace) -> int:
+    from jaxau import au_tables, referee
+    from jaxau.report import referee as text
+
+    report = referee.score(
+        au_tables.read_truth(options.truth),
+        au_tables.read_predictions(options.pred),
+        options.threshold,
+        options.unpredicted,
+        options.occurs_from,
+        options.frame_offset,
+        options.bootstrap,
+    )
+    contents = text.score_markdown(report), text.score_csv(report)
+    return _tell(options, "score", report, text.print_score(report), contents)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from jaxau import compare
+    from jaxau.report import comparison as text
+
+    run_a, run_b = options.runs
+    result = compare.compare(run_a, run_b, options.corpus, options.stage, options.bootstrap)
+    contents = text.markdown(result), text.long_csv(result)
+    return _tell(options, "comparison", result, text.print_comparison(result), contents)
+
+
+def _tell(
+    options: argparse.Namespace, name: str, report: dict[str, Any], said: str, contents: tuple[str, str]
+) -> int:
+    """Print a report, and write it where it is wanted."""
+    from jaxau import files
+
+    if options.out:
+        files.write_json(options.out / f"{name}.json", report)
+        for ending, content in zip(("md", "csv"), contents, strict=True):
+            (options.out / f"{name}.{ending}").write_text(content, encoding="utf-8")
+    print(json.dumps(report) if options.json else said)
     return 0
 
 

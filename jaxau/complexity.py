@@ -24,7 +24,9 @@ def _count(jaxpr: Any) -> int:
             numbers = parameters["dimension_numbers"]
             # Each output element sums over the kernel's space and its input channels (of one group).
             per_output = math.prod(kernel) // kernel[numbers.rhs_spec[0]]
-            total += math.prod(equation.outvars[0].aval.shape) * per_output
+            # In gradients of strided convolutions the input is spread out; zeros between are not multiplied.
+            spread = math.prod(parameters["lhs_dilation"])
+            total += math.prod(equation.outvars[0].aval.shape) * per_output // spread
         elif name == "dot_general":
             (contracted, _), _ = parameters["dimension_numbers"]
             shape = equation.invars[0].aval.shape

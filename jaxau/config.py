@@ -15,7 +15,11 @@ import ml_collections
 
 from jaxau import facs
 
-View = Literal["frames", "clips"]
+View = Literal["frames", "clips", "features"]
+Selection = Literal["honest", "conventional", "optimistic"]
+
+VARIANTS = 10
+"""Fixed inputs made of a crop: the centre and the four corners, each as it is and mirrored."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,10 @@ class Optim:
       weight_decay: decoupled for adamw (kernels only), L2 for the others.
       b1: first moment or momentum.
       b2: second moment.
-      schedule: "constant" or "cosine" (to zero, per step).
+      schedule: "constant", "cosine" (to zero, per step) or "steps" (times ``decay`` at the end of each of
+        ``periods`` equal parts of the stage: 12 epochs in 6 parts change every 2).
+      decay: factor of the schedule "steps".
+      periods: its parts.
       warmup_steps: linear warm-up from 0.
       clip_norm: global gradient norm limit; 0 = none.
       ema_decay: decay of the averaged parameters that are evaluated; 0 = none.
@@ -39,7 +46,9 @@ class Optim:
     weight_decay: float = 0.0
     b1: float = 0.9
     b2: float = 0.999
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "cosine", "steps"] = "constant"
+    decay: float = 0.3
+    periods: int = 1
     warmup_steps: int = 0
     clip_norm: float = 0.0
     ema_decay: float = 0.0
@@ -69,9 +78,13 @@ class Stage:
       view: view of the corpus that the batches hold.
       epochs: passes over the stage's examples.
       batch_size: global batch (stills or clips) of one update.
+      max_steps: updates after which the stage ends, if its epochs have more; 0 = no limit.
       accumulate: parts in which a batch runs, one after another, to save memory; see
         ``train.loss_and_gradients`` for what that changes.
-      start_from: name of the earlier stage whose selected parameters are handed on; "" = fresh.
+      start_from: name of the earlier stage whose selected parameters are handed on; "" = fresh. The view
+        ``features`` starts from the stage that caches them.
+      cache: 0 = the stage trains. K = it keeps the features of K fixed variants of each frame instead, made
+        by the model of the stage it starts from (``jaxau.feature_cache``).
       trainable: prefixes of parameter paths, e.g. ("lstm", "trunk/stage3"); () = everything.
       freeze_batch_stats: keep BatchNorm's running statistics and normalise with them.
       checkpoint_every_steps: also save within an epoch, every so many steps; 0 = at its end only.
@@ -81,14 +94,21 @@ class Stage:
     view: View
     epochs: int
     batch_size: int
+    max_steps: int = 0
     accumulate: int = 1
     start_from: str = ""
+    cache: int = 0
     trainable: tuple[str, ...] = ()
     freeze_batch_stats: bool = False
     checkpoint_every_steps: int = 0
     optim: Optim = field(default_factory=Optim)
     augment: Augment = field(default_factory=Augment)
     loss: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def input(self) -> str:
+        """The field of a batch that the network is given."""
+        return "features" if self.view == "features" else "image"
 
 
 @dataclass(frozen=True)
@@ -98,13 +118,15 @@ class DataConfig:
     Attributes:
       corpus: folder name under the data directory.
       aus: AU numbers in the order of the network's outputs.
-      protocol: named subject lists, e.g. "bp4d-3fold".
+      protocol: named subject lists, e.g. "bp4d-3fold"; "all" tests every subject and trains on none.
       fold: 1-based fold whose subjects are the test subjects.
+      fold_seed: 0 = the protocol's own folds; n > 0 = as many, drawn at random anew, the n-th redraw.
       frames: rule for the frames that train and are scored: "all", or "landmarks", without those whose
         landmarks the corpus's owner lists as bad (JAA-Net's choice; scores are on other frames then).
       alignment: the named alignment that the records must have.
       image_size: side of the network's input in pixels.
-      inner_fraction: share of the training subjects held back to select epoch and thresholds.
+      inner_fraction: share of the training subjects held back to select epoch and thresholds, where the
+        selection is honest.
       sampling: "temporal" (LAC, Algorithm 1) or "all" frames or consecutive windows.
       clip_length: frames of a clip, t in LAC.
       subsequences: parts of a video from each of which one clip is drawn an epoch, N_sep in LAC.
@@ -114,6 +136,7 @@ class DataConfig:
     aus: tuple[int, ...]
     protocol: str
     fold: int = 1
+    fold_seed: int = 0
     frames: Literal["all", "landmarks"] = "all"
     alignment: str = "jaa256"
     image_size: int = 224
@@ -121,6 +144,11 @@ class DataConfig:
     sampling: Literal["temporal", "all"] = "temporal"
     clip_length: int = 16
     subsequences: int = 1
+
+    @property
+    def protocol_name(self) -> str:
+        """The protocol, and which redraw of it; what scores are labelled with."""
+        return f"{self.protocol}, redrawn {self.fold_seed}" if self.fold_seed else self.protocol
 
 
 @dataclass(frozen=True)
@@ -132,15 +160,30 @@ class Mesh:
 
 @dataclass(frozen=True)
 class Config:
-    """One run. ``name`` is a key of ``jaxau.models.MODELS``; ``network`` holds that network's fields."""
+    """One run.
+
+    Attributes:
+      name: key of ``jaxau.models.MODELS``.
+      network: that network's fields.
+      selection: what chooses epoch and thresholds. "honest": inner subjects, held back from training.
+        "conventional": nothing; all training subjects train, the last epoch and threshold .5 are taken.
+        "optimistic": the test subjects, after all training subjects trained, as much of the field does; its
+        scores are labelled so and say nothing of new subjects.
+    """
 
     name: str
     data: DataConfig
     stages: Mapping[str, Stage]
     network: Mapping[str, Any] = field(default_factory=dict)
+    selection: Selection = "honest"
     seed: int = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
     mesh: Mesh = field(default_factory=Mesh)
+
+    def parameters_from(self, stage: str) -> str:
+        """The stage whose model ``stage`` starts from, "" = none; on cached features, what made them."""
+        start = self.stages[stage].start_from
+        return self.stages[start].start_from if start and self.stages[start].cache else start
 
 
 def to_config_dict(config: Config) -> ml_collections.ConfigDict:
@@ -256,6 +299,7 @@ def _check(config: Config) -> None:
     data = config.data
     facs.check_aus(data.aus)
     _rule(data.fold >= 1, "data.fold", data.fold, "folds are counted from 1")
+    _rule(data.fold_seed >= 0, "data.fold_seed", data.fold_seed, "0 for the protocol's folds, or a redraw")
     _rule(data.image_size >= 16, "data.image_size", data.image_size, "at least 16 pixels")
     _rule(0 < data.inner_fraction < 1, "data.inner_fraction", data.inner_fraction, "between 0 and 1")
     _rule(data.clip_length >= 1, "data.clip_length", data.clip_length, "at least 1 frame")
@@ -268,6 +312,7 @@ def _check(config: Config) -> None:
         path = f"stages.{name}"
         _rule(stage.epochs >= 1, f"{path}.epochs", stage.epochs, "at least 1")
         _rule(stage.batch_size >= 1, f"{path}.batch_size", stage.batch_size, "at least 1")
+        _rule(stage.max_steps >= 0, f"{path}.max_steps", stage.max_steps, "not negative")
         _rule(stage.accumulate >= 1, f"{path}.accumulate", stage.accumulate, "at least 1")
         _rule(
             stage.batch_size % stage.accumulate == 0,
@@ -282,6 +327,8 @@ def _check(config: Config) -> None:
         for part in ("b1", "b2"):
             _rule(0 <= getattr(optim, part) < 1, f"{path}.optim.{part}", getattr(optim, part), "in [0, 1)")
         _rule(0 <= stage.optim.ema_decay < 1, f"{path}.optim.ema_decay", stage.optim.ema_decay, "in [0, 1)")
+        _rule(0 < optim.decay <= 1, f"{path}.optim.decay", optim.decay, "above 0, at most 1")
+        _rule(optim.periods >= 1, f"{path}.optim.periods", optim.periods, "at least 1")
         _rule(0 <= stage.augment.flip <= 1, f"{path}.augment.flip", stage.augment.flip, "a probability")
         _rule(
             0 <= stage.augment.color_jitter < 1,
@@ -301,4 +348,35 @@ def _check(config: Config) -> None:
             stage.start_from,
             f"empty or an earlier stage ({', '.join(earlier) or 'there is none'})",
         )
+        _check_cache(config, path, stage)
         earlier.append(name)
+
+
+def _check_cache(config: Config, path: str, stage: Stage) -> None:
+    """Rules of a stage that caches, and of one that trains on what another has cached."""
+    source = config.stages[stage.start_from] if stage.start_from else None
+    _rule(0 <= stage.cache <= VARIANTS, f"{path}.cache", stage.cache, f"0 to {VARIANTS} variants")
+    if stage.cache:
+        _rule(stage.view == "frames", f"{path}.view", stage.view, '"frames", where cache is set')
+        trains = source is not None and source.view == "frames" and not source.cache
+        _rule(
+            trains,
+            f"{path}.start_from",
+            stage.start_from,
+            "a stage of frames that trains, where cache is set",
+        )
+    if stage.cache > 2:
+        resize_to, side = stage.augment.resize_to, config.data.image_size
+        rule = f"above data.image_size ({side}), so that there are corners to cut out for cache={stage.cache}"
+        _rule(resize_to > side, f"{path}.augment.resize_to", resize_to, rule)
+    caches = source is not None and source.cache > 0
+    rule = 'a stage with cache, if and only if the view is "features" '
+    _rule(caches == (stage.view == "features"), f"{path}.start_from", stage.start_from, rule)
+    if source is not None and (stage.cache or caches):
+        # The last stage's model is given faces as the cached ones were cut out.
+        _rule(
+            stage.augment.resize_to == source.augment.resize_to,
+            f"{path}.augment.resize_to",
+            stage.augment.resize_to,
+            f"that of stages.{stage.start_from} ({source.augment.resize_to})",
+        )

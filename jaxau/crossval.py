@@ -13,13 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import chi2
 from tqdm import tqdm
 
 from jaxau import evaluate, files, metrics, train
 from jaxau.config import Config
 from jaxau.metrics import Score
 
-_SELECTIONS = ("at_half", "honest")
+_SPREAD = (
+    "mean", "sd", "sd_low", "sd_high", "lowest", "highest", "range",
+    "difference", "difference_low", "difference_high",
+)  # fmt: skip
 _SAME = ("corpus", "protocol", "frames", "manifest_hash", "aus", "selection", "trained_on", "synthetic")
 
 
@@ -77,6 +81,8 @@ def merge(workdirs: Sequence[Path], corpus: str, folder: Path) -> Path:
     common = {key: scores[0][key] for key in _SAME} | {"subjects": _subjects(scores)}
     stages = list(scores[0]["stages"])
     predictions = {stage: _pool(evaluations, stage) for stage in stages}
+    last = stages[-1]
+    of_last = [one["stages"][last] for one in scores]
     merged = {
         "folds": scores,
         "mean_of_folds": {
@@ -95,10 +101,95 @@ def merge(workdirs: Sequence[Path], corpus: str, folder: Path) -> Path:
                 for stage in stages
             },
             "baselines": _pooled_baselines(evaluations, scores),
+            **evaluate.describe_stage(
+                predictions[last],
+                _thresholds(predictions[last], of_last, evaluate.rules(of_last[0])[-1]),
+                common["aus"],
+                _attributes(scores),
+            ),
         },
     }
     files.write_json(folder / "scores.json", merged)
     return folder
+
+
+def noise_floor(
+    config: Config, folds: int, repeats: int, make_data: Callable[[Config], Any], workdir: Path
+) -> Path:
+    """Cross-validate on several redraws of the folds: how far apart are scores that differ by nothing else?
+
+    Redraw r is a cross-validation of its own in ``<workdir>/redraw<r>`` (``config.data.fold_seed`` = r), and
+    resumes as such. The seed of initial weights and batches stays the same.
+
+    Args:
+      config: as for `run`.
+      folds: how many the protocol has.
+      repeats: how many redraws, at least 2.
+      make_data: as for ``train.run``.
+      workdir: of all redraws.
+
+    Returns:
+      ``<workdir>/crossval/<corpus>/noise_floor.json``, see `spread`.
+
+    Raises:
+      ValueError: fewer than 2 redraws, a redraw is asked for, or as `run`.
+    """
+    if repeats < 2:
+        raise ValueError(f"repeats={repeats}: a spread needs at least 2 redraws of the folds")
+    if config.data.fold_seed:
+        raise ValueError(
+            f"config.data.fold_seed: {config.data.fold_seed} is given, but repeats run redraws 1 to "
+            f"{repeats}; leave it away, or leave repeats away for one redraw"
+        )
+    redraws = []
+    for redraw in range(1, repeats + 1):
+        tqdm.write(f"redraw {redraw} of {repeats}", file=sys.stderr)
+        one = dataclasses.replace(config, data=dataclasses.replace(config.data, fold_seed=redraw))
+        redraws.append(evaluate.read_scores(run(one, folds, make_data, workdir / f"redraw{redraw}")))
+    path = workdir / "crossval" / config.data.corpus / "noise_floor.json"
+    files.write_json(path, {"protocol": config.data.protocol} | spread(redraws))
+    return path
+
+
+def spread(redraws: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """How far the last stage's mean F1 varies between redraws of the folds.
+
+    Args:
+      redraws: merged scores of each, see `merge`.
+
+    Returns:
+      What the scores stand on, ``redraws`` (mean F1 of each, None where undefined), and for ``pooled`` and
+      ``mean_of_folds`` over the redraws where it is defined: ``mean``, ``sd`` (n - 1) with its 95 % interval
+      ``sd_low``, ``sd_high`` (chi-square, for normal scores), ``lowest``, ``highest``, ``range``, and
+      ``difference`` = 1.96 sqrt(2) sd, which two single cross-validations that differ by chance alone
+      exceed once in 20, with ``difference_low`` and ``difference_high`` from the interval of the sd.
+    """
+    first = redraws[0]["pooled"]
+    stage = list(first["stages"])[-1]
+    rule = evaluate.rules(first["stages"][stage])[-1]
+    ways = ("pooled", "mean_of_folds")
+    f1 = {way: [one[way]["stages"][stage][rule]["mean"]["f1"] for one in redraws] for way in ways}
+    return {
+        **{key: first[key] for key in _SAME if key != "protocol"},
+        "stage": stage,
+        "thresholds": rule,
+        "folds": len(redraws[0]["folds"]),
+        "redraws": [
+            {"redraw": r, **{way: f1[way][r - 1] for way in ways}} for r in range(1, len(redraws) + 1)
+        ],
+        **{way: _spread([value for value in f1[way] if value is not None]) for way in ways},
+    }
+
+
+def _spread(values: Sequence[float]) -> dict[str, float | None]:
+    n = len(values)
+    if n < 2:
+        return dict.fromkeys(_SPREAD)
+    sd = float(np.std(values, ddof=1))
+    low, high = (sd * float(np.sqrt((n - 1) / chi2.ppf(p, n - 1))) for p in (0.975, 0.025))
+    differences = [1.96 * np.sqrt(2) * value for value in (sd, low, high)]
+    numbers = (np.mean(values), sd, low, high, min(values), max(values), max(values) - min(values))
+    return {key: float(value) for key, value in zip(_SPREAD, (*numbers, *differences), strict=True)}
 
 
 def mean_score(scores: Sequence[Score]) -> Score:
@@ -110,7 +201,7 @@ def mean_score(scores: Sequence[Score]) -> Score:
     per_au = []
     for rows in zip(*(score["per_au"] for score in scores), strict=True):
         row: Score = {"au": rows[0]["au"], "threshold": None}
-        for key in ("f1", "precision", "recall", "accuracy", "auc", "base_rate"):
+        for key in (*metrics.METRICS, "base_rate"):
             row[key] = _mean([one[key] for one in rows])
         row |= {key: sum(one[key] for one in rows) for key in ("positives", "coded", "subjects")}
         row |= {"f1_low": None, "f1_high": None, "folds": sum(one["f1"] is not None for one in rows)}
@@ -130,16 +221,17 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _mean_of_means(means: Sequence[Score]) -> Score:
     """An AU counts if its F1 is defined in any fold."""
-    mean: Score = {key: _mean([one[key] for one in means]) for key in ("f1", "accuracy", "auc")}
-    mean |= {"f1_low": None, "f1_high": None}
+    mean: Score = {}
+    for key in metrics.METRICS:
+        mean |= {key: _mean([one[key] for one in means]), f"{key}_low": None, f"{key}_high": None}
     nowhere = set.intersection(*(set(one["undefined"]) for one in means))
     total = means[0]["aus"] + len(means[0]["undefined"])
-    mean |= {key: max(one[key] for one in means) for key in ("auc_aus", "accuracy_aus")}
+    mean |= {key: max(one[key] for one in means) for key in metrics.AU_COUNTS}
     return mean | {"aus": total - len(nowhere), "undefined": sorted(nowhere)}
 
 
 def _mean_stage(stages: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    means = {selection: mean_score([stage[selection] for stage in stages]) for selection in _SELECTIONS}
+    means = {rule: mean_score([stage[rule] for stage in stages]) for rule in evaluate.rules(stages[0])}
     return {"epoch": [stage["epoch"] for stage in stages], **means}
 
 
@@ -154,10 +246,24 @@ def _pooled_stage(
     pooled: evaluate.Predictions, stages: Sequence[dict[str, Any]], aus: Sequence[int]
 ) -> dict[str, Any]:
     numbers: dict[str, Any] = {"epoch": [stage["epoch"] for stage in stages]}
-    for selection in _SELECTIONS:
-        of_fold = np.array([[row["threshold"] for row in stage[selection]["per_au"]] for stage in stages])
-        numbers[selection] = _score(pooled, of_fold[pooled["fold"]], aus)
+    for rule in evaluate.rules(stages[0]):
+        numbers[rule] = _score(pooled, _thresholds(pooled, stages, rule), aus)
     return numbers
+
+
+def _thresholds(pooled: evaluate.Predictions, stages: Sequence[dict[str, Any]], rule: str) -> np.ndarray:
+    """(n, k): of each frame those of the fold that it was tested in."""
+    of_fold = np.array([[row["threshold"] for row in stage[rule]["per_au"]] for stage in stages])
+    return of_fold[pooled["fold"]]
+
+
+def _attributes(scores: Sequence[dict[str, Any]]) -> evaluate.Attributes:
+    merged: evaluate.Attributes = {}
+    for one in scores:
+        for attribute, values in one["attributes"].items():
+            for value, subjects in values.items():
+                merged.setdefault(attribute, {}).setdefault(value, []).extend(subjects)
+    return {attribute: dict(sorted(values.items())) for attribute, values in sorted(merged.items())}
 
 
 def _pooled_baselines(evaluations: Sequence[Path], scores: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -1,6 +1,9 @@
 """Predictions of a network over a part of a corpus, and their scores."""
 
-from collections.abc import Callable, Iterable, Mapping
+import dataclasses
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +12,29 @@ import numpy as np
 from flax import linen as nn
 from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
+from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from jaxau import baselines, checkpoint, files, metrics, sharding
+from jaxau import baselines, checkpoint, feature_cache, files, metrics, sharding
 from jaxau import config as config_lib
 from jaxau.config import Config
 
 Predictions = dict[str, np.ndarray]
 
+RULES = ("at_half", "honest", "optimistic", "model")
+"""Names of a stage's scores, by who chose the thresholds: nobody, inner subjects, test subjects, or whoever
+chose them on the corpus that the model was trained on."""
+
+Attributes = dict[str, dict[str, list[int]]]
+"""Attribute of a subject, such as "sex" -> its value -> the numbers of the subjects who have it."""
+
 
 def make_eval_step(network: nn.Module) -> Any:
-    """Jit-compiled ``(variables, image uint8) -> probability (b, [t], k)``."""
+    """Jit-compiled ``(variables, image uint8 or features) -> probability (b, [t], k)``."""
 
     @jax.jit
-    def step(variables: Mapping[str, Any], image: jax.Array) -> jax.Array:
-        outputs: Any = network.apply(variables, image, train=False)
+    def step(variables: Mapping[str, Any], x: jax.Array) -> jax.Array:
+        outputs: Any = network.apply(variables, x, train=False)
         return jax.nn.sigmoid(outputs["logits"])
 
     return step
@@ -42,8 +53,9 @@ def predict(
     """
     parts: list[Predictions] = []
     for batch in batches:
-        image = sharding.shard_batch({"image": batch["image"]}, mesh)["image"]
-        probability = eval_step(variables, image)
+        given = "features" if "features" in batch else "image"
+        x = sharding.shard_batch({given: batch[given]}, mesh)[given]
+        probability = eval_step(variables, x)
         fields = {
             name: batch[name] for name in ("au", "au_mask", "subject", "video", "frame", "record", "mask")
         }
@@ -59,10 +71,14 @@ def predict(
 
 
 def run(workdir: Path, make_data: Callable[[Config], Any]) -> Path:
-    """Score every finished stage of a run, and the baselines, on the test subjects, once.
+    """Score every finished stage of a run, and the baselines, on the test subjects of its fold.
 
     Writes ``scores.json`` and predictions (see `read_predictions`) to the folder that is returned,
     ``<workdir>/eval/<corpus>``. A stage that was scored with the same parameters on the same data is skipped.
+
+    A stage has scores at threshold .5 (``at_half``) and at the model's thresholds, under the name of the
+    run's selection: ``honest``, or ``optimistic`` where the test subjects had chosen them; a conventional run
+    chooses none. ``groups``, ``events`` and ``relations`` are of the last stage, see `describe_stage`.
 
     Args:
       workdir: of the run.
@@ -72,47 +88,215 @@ def run(workdir: Path, make_data: Callable[[Config], Any]) -> Path:
       ValueError: no finished stage; a data set other than the one trained on, in which subjects may lie in
         other folds; or stages that are not finished, after the others are scored.
     """
-    config = config_lib.from_dict(checkpoint.read_info(workdir)["config"])
-    data, aus = make_data(config), config.data.aus
-    folder = workdir / "eval" / config.data.corpus
-    scores = read_scores(folder) if (folder / "scores.json").is_file() else {}
-    described = _describe(config, data)
-    if any(scores.get(key) != described[key] for key in ("manifest_hash", "subjects")):
-        scores = {}
-    scores = {
-        **described,
-        "stages": scores.get("stages", {}),
-        "baselines": scores.get("baselines"),
+    info = checkpoint.read_info(workdir)
+    config = config_lib.from_dict(info["config"])
+    data = make_data(config)
+    check_same_data(info["manifest_hash"], data.manifest["hash"], str(workdir))
+    described = {
+        "corpus": config.data.corpus,
+        "synthetic": data.manifest["synthetic"],
+        "trained_on": data.manifest["description"],
+        "protocol": config.data.protocol_name,
+        "fold": config.data.fold,
+        "frames": config.data.frames,
+        "selection": config.selection,
+        "manifest_hash": data.manifest["hash"],
+        "aus": list(config.data.aus),
+        "attributes": _attributes(data),
+        "subjects": {part: list(getattr(data.split, part)) for part in ("train", "inner", "test")},
     }
+    rule = "" if config.selection == "conventional" else config.selection
+    return _score_stages(workdir, config, data, described, rule, partial(_baselines, config, data))
+
+
+def cross_corpus(
+    workdir: Path, make_data: Callable[[Config], Any], corpus: str, coded: Sequence[int]
+) -> Path:
+    """Score every finished stage of a run on all subjects of a corpus that it was not trained on.
+
+    As `run`, on the AUs that both have; ``not_coded`` lists those of the model that the corpus does not code,
+    ``not_predicted`` those of the corpus that the model lacks. Nothing is learned or chosen there: the
+    thresholds are the model's (``model``), and the only baseline is always_on. From which intensity an AU
+    counts as present is the corpus's own rule. That no person is in both corpora is for the caller to know.
+
+    Args:
+      workdir: of the run.
+      make_data: as for ``train.run``; knows the protocol "all", which tests every subject.
+      corpus: name of the other corpus.
+      coded: AUs that it codes.
+
+    Raises:
+      ValueError: as `run`, the corpus that was trained on, another alignment, or no AU in common.
+    """
+    info = checkpoint.read_info(workdir)
+    config = config_lib.from_dict(info["config"])
+    if corpus == config.data.corpus:
+        raise ValueError(
+            f"corpus {corpus!r}: {workdir} was trained on it, so that subjects were learned from; leave the "
+            "corpus away to score the test subjects of its fold"
+        )
+    common = tuple(au for au in config.data.aus if au in coded)
+    if not common:
+        raise ValueError(
+            f"corpus {corpus!r}: codes AUs {list(coded)}, the model of {workdir} predicts "
+            f"{list(config.data.aus)}; they have none in common, choose another corpus"
+        )
+    everyone = dataclasses.replace(
+        config.data, corpus=corpus, aus=common, protocol="all", fold=1, fold_seed=0, frames="all"
+    )
+    data = make_data(dataclasses.replace(config, data=everyone))
+    trained = files.read_json(workdir / "data.json")["subjects"]
+    described = {
+        "corpus": corpus,
+        "synthetic": data.manifest["synthetic"] or info["synthetic"],
+        "trained_on": info["trained_on"],
+        "trained_on_corpus": config.data.corpus,
+        "protocol": "all",
+        "fold": "every subject",
+        "frames": "all",
+        "selection": f"cross-corpus: thresholds of the model ({config.selection})",
+        "manifest_hash": data.manifest["hash"],
+        "aus": list(common),
+        "not_coded": [au for au in config.data.aus if au not in coded],
+        "not_predicted": [au for au in coded if au not in config.data.aus],
+        "attributes": _attributes(data),
+        "subjects": {**trained, "test": list(data.split.test)},
+    }
+
+    def baselines(folder: Path) -> dict[str, Any]:
+        stage = next(s for s in config.stages if (folder / f"{s}_predictions.npz").is_file())
+        found = read_predictions(folder, stage)
+        return {"always_on": metrics.always_on(found["truth"], found["mask"], found["subject"], common)}
+
+    rule = "" if config.selection == "conventional" else "model"
+    return _score_stages(workdir, config, data, described, rule, baselines)
+
+
+def _score_stages(
+    workdir: Path,
+    config: Config,
+    data: Any,
+    described: dict[str, Any],
+    rule: str,
+    baselines: Callable[[Path], dict[str, Any]],
+) -> Path:
+    """Score what is not scored yet.
+
+    Args:
+      workdir: of the run.
+      config: of the run.
+      data: whose test subjects are scored.
+      described: what the scores stand on.
+      rule: name of the scores at the model's thresholds; "" = none.
+      baselines: scores of the baselines, given the folder.
+    """
+    folder, aus = workdir / "eval" / described["corpus"], described["aus"]
+    scores = read_scores(folder) if (folder / "scores.json").is_file() else {}
+    if any(scores.get(key) != described[key] for key in ("manifest_hash", "subjects", "selection")):
+        scores = {}
+    scores = scores | described
+    stages = scores.setdefault("stages", {})
+    columns = [config.data.aus.index(au) for au in aus]
     mesh = sharding.make_mesh(config.mesh.fsdp)
-    unfinished = [s for s in config.stages if not (workdir / s / "model" / "model.json").is_file()]
-    for stage in config.stages:
-        if stage in unfinished:
-            continue
+    trained = [s for s in config.stages if not config.stages[s].cache]
+    finished = [s for s in trained if (workdir / s / "model" / "model.json").is_file()]
+    for stage in finished:
         model = checkpoint.load_model(workdir / stage)
-        check_same_data(model.info["manifest_hash"], data.manifest["hash"], f"stage {stage} of {workdir}")
-        if scores["stages"].get(stage, {}).get("hash") == model.info["hash"]:
+        if stages.get(stage, {}).get("hash") == model.info["hash"]:
             continue
-        batches = data.evaluate(stage, "test", config.stages[stage].batch_size)
+        batches = _test_batches(workdir, config, stage, data, folder, mesh)
         variables = jax.device_put(model.variables, NamedSharding(mesh, PartitionSpec()))
         found = predict(make_eval_step(model.network), variables, tqdm(batches, f"test {stage}"), mesh)
+        found["probability"] = found["probability"][:, columns]
+        chosen = np.array(model.info["thresholds"])[columns]
         arguments = (found["probability"], found["truth"], found["mask"])
-        scores["stages"][stage] = {
-            "hash": model.info["hash"],
-            "epoch": model.info["epoch"],
-            "at_half": metrics.score(*arguments, 0.5, found["subject"], aus),
-            "honest": metrics.score(*arguments, np.array(model.info["thresholds"]), found["subject"], aus),
-        }
+        stages[stage] = {"hash": model.info["hash"], "epoch": model.info["epoch"]}
+        stages[stage]["at_half"] = metrics.score(*arguments, 0.5, found["subject"], aus)
+        if rule:
+            stages[stage][rule] = metrics.score(*arguments, chosen, found["subject"], aus)
+        if stage == finished[-1]:
+            scores |= describe_stage(found, chosen, aus, described["attributes"])
         _write_predictions(folder, stage, found)
-    if scores["baselines"] is None:
-        scores["baselines"] = _baselines(config, data, folder)
+    if "baselines" not in scores:
+        scores["baselines"] = baselines(folder)
     files.write_json(folder / "scores.json", scores)
-    if unfinished:
+    if unfinished := [stage for stage in trained if stage not in finished]:
         raise ValueError(
             f"stages {unfinished} of {workdir} are not finished and have no scores (the others have, in "
             f"{folder}); go on with launch.train"
         )
     return folder
+
+
+def _test_batches(
+    workdir: Path, config: Config, name: str, data: Any, folder: Path, mesh: jax.sharding.Mesh
+) -> Iterable[Mapping[str, np.ndarray]]:
+    """Batches of the test subjects as the stage's network wants them; features are cached first."""
+    stage = config.stages[name]
+    batches = data.evaluate(name, "test", stage.batch_size)
+    if stage.view != "features":
+        return batches
+    own = data.manifest["hash"] == files.read_json(workdir / "data.json")["manifest_hash"]
+    cache = (workdir if own else folder) / stage.start_from
+    source = checkpoint.load_model(workdir / config.parameters_from(name))
+    feature_cache.fill(cache, stage.start_from, config.stages[stage.start_from], ["test"], data, source, mesh)
+    return feature_cache.attach(cache, batches)
+
+
+def rules(stage: Mapping[str, Any]) -> list[str]:
+    """The names of a stage's sets of scores, by rule for thresholds; the last is what the run stands for."""
+    return [rule for rule in RULES if rule in stage]
+
+
+def describe_stage(
+    found: Predictions, threshold: ArrayLike, aus: Sequence[int], attributes: Attributes
+) -> dict[str, Any]:
+    """What more there is to say of a stage than the scores of its frames.
+
+    Args:
+      found: predictions, see `predict`.
+      threshold: as for ``metrics.score``.
+      aus: the k AU numbers.
+      attributes: of the subjects.
+
+    Returns:
+      ``groups``: attribute -> value -> ``metrics.score`` over the subjects who have it; ``events``:
+      ``metrics.event_score``; ``relations``: ``adjacency``, how far the correlations of predicted
+      occurrence are from those of the true one (``metrics.l2_distance``), and ``dependency``
+      (``metrics.dependency_f1``).
+    """
+    probability, truth, mask, subject = (found[key] for key in ("probability", "truth", "mask", "subject"))
+    thresholds = np.broadcast_to(threshold, probability.shape)
+    present = probability >= thresholds
+    groups: dict[str, dict[str, Any]] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of few subjects; each group's score says so itself
+        for attribute, values in attributes.items():
+            groups[attribute] = {}
+            for value, subjects in values.items():
+                rows = np.isin(subject, subjects)
+                groups[attribute][value] = metrics.score(
+                    probability[rows], truth[rows], mask[rows], thresholds[rows], subject[rows], aus
+                )
+    return {
+        "groups": groups,
+        "events": metrics.event_score(present, truth, mask, subject, found["video"], found["frame"], aus),
+        "relations": {
+            "adjacency": metrics.l2_distance(present, truth, mask),
+            "dependency": metrics.dependency_f1(present, truth, mask),
+        },
+    }
+
+
+def _attributes(data: Any) -> Attributes:
+    """What the manifest says of the test subjects."""
+    known = data.manifest.get("attributes", {})
+    found: Attributes = {}
+    for number, subject in enumerate(data.manifest["subjects"]):
+        if subject["name"] in data.split.test:
+            for attribute, value in known.get(subject["name"], {}).items():
+                found.setdefault(attribute, {}).setdefault(value, []).append(number)
+    return {attribute: dict(sorted(values.items())) for attribute, values in found.items()}
 
 
 def check_same_data(trained: str, given: str, what: str) -> None:
@@ -169,20 +353,4 @@ def _baselines(config: Config, data: Any, folder: Path) -> dict[str, Any]:
     return {
         "always_on": metrics.always_on(truth, mask, subject, aus),
         "pixels_logistic_regression": metrics.score(probability, truth, mask, 0.5, subject, aus),
-    }
-
-
-def _describe(config: Config, data: Any) -> dict[str, Any]:
-    split = data.split
-    return {
-        "corpus": config.data.corpus,
-        "synthetic": data.manifest["synthetic"],
-        "trained_on": data.manifest["description"],
-        "protocol": config.data.protocol,
-        "fold": config.data.fold,
-        "frames": config.data.frames,
-        "selection": "honest",
-        "manifest_hash": data.manifest["hash"],
-        "aus": list(config.data.aus),
-        "subjects": {part: list(getattr(split, part)) for part in ("train", "inner", "test")},
     }

@@ -32,7 +32,7 @@ ACTION_UNITS: dict[int, ActionUnit] = {
         ActionUnit(7, "lid tightener", "orbicularis oculi, pars palpebralis", "upper"),
         ActionUnit(9, "nose wrinkler", "levator labii superioris alaeque nasi", "middle"),
         ActionUnit(10, "upper lip raiser", "levator labii superioris", "lower"),
-        ActionUnit(11, "nasolabial deepener", "zygomaticus minor", "lower"),
+        ActionUnit(11, "nasolabial furrow deepener", "zygomaticus minor", "lower"),
         ActionUnit(12, "lip corner puller", "zygomaticus major", "lower"),
         ActionUnit(14, "dimpler", "buccinator", "lower"),
         ActionUnit(15, "lip corner depressor", "depressor anguli oris", "lower"),
@@ -48,7 +48,7 @@ ACTION_UNITS: dict[int, ActionUnit] = {
         ActionUnit(27, "mouth stretch", "pterygoids, digastric", "lower"),
         ActionUnit(28, "lip suck", "orbicularis oris", "lower"),
         ActionUnit(43, "eyes closed", "relaxation of levator palpebrae superioris", "upper"),
-        ActionUnit(45, "blink", "relaxation of levator palpebrae superioris", "upper"),
+        ActionUnit(45, "blink", "relaxation of levator palpebrae; orbicularis oculi", "upper"),
     )
 }
 

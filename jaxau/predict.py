@@ -34,29 +34,46 @@ CLIPS_PER_BATCH = 4
 
 
 @dataclass
+class _Track:
+    """A face over frames without a gap, and what the network remembers of it."""
+
+    state: Any = None  # of a network that carries one from window to window
+
+
+@dataclass
+class _Window:
+    """One sample of the network: a single face, or consecutive frames of a track."""
+
+    track: _Track
+    faces: list[Face] = field(default_factory=list)
+
+
+@dataclass
 class _Windows:
-    """Cuts the faces of a stream into the network's samples: single faces or consecutive frames."""
+    """Cuts the faces of a stream into windows."""
 
     length: int  # 0 for networks on stills
-    open: dict[int, list[Face]] = field(default_factory=dict)
+    open: dict[int, _Window] = field(default_factory=dict)
 
-    def add(self, frame: FrameFaces) -> list[list[Face]]:
+    def add(self, frame: FrameFaces) -> list[_Window]:
         faces = [face for face in frame.faces if face.crop is not None]
         if not self.length:
-            return [[face] for face in faces]
+            return [_Window(_Track(), [face]) for face in faces]
         present = {face.face_id for face in faces}
-        # A track with a gap goes on in a new window: the network expects neighbours in time.
-        ready = [self.open.pop(face_id) for face_id in list(self.open) if face_id not in present]
+        # A track with a gap goes on as a new one: the network expects neighbours in time.
+        closed = [self.open.pop(face_id) for face_id in list(self.open) if face_id not in present]
+        ready = [window for window in closed if window.faces]
         for face in faces:
             assert face.face_id is not None
-            window = self.open.setdefault(face.face_id, [])
-            window.append(face)
-            if len(window) == self.length:
-                ready.append(self.open.pop(face.face_id))
+            window = self.open.setdefault(face.face_id, _Window(_Track()))
+            window.faces.append(face)
+            if len(window.faces) == self.length:
+                ready.append(window)
+                self.open[face.face_id] = _Window(window.track)
         return ready
 
-    def flush(self) -> list[list[Face]]:
-        ready = list(self.open.values())
+    def flush(self) -> list[_Window]:
+        ready = [window for window in self.open.values() if window.faces]
         self.open.clear()
         return ready
 
@@ -91,11 +108,10 @@ class Predictor:
         self._resize_to = int(info["resize_to"])
         self._variables = jax.device_put(model.variables)
 
-        def probabilities(variables: Any, image: jax.Array) -> jax.Array:
-            outputs: Any = model.network.apply(variables, image, train=False)
-            return jax.nn.sigmoid(outputs["logits"].astype(np.float32))
-
-        self._probabilities = jax.jit(probabilities)
+        side, frames = int(info["image_size"]), max(1, self.clip_length)
+        self._image_shape = (self._batch_size, frames, side, side, 3)
+        network_input = self._image_shape if self.clip_length else (self._batch_size, side, side, 3)
+        self._step, self._first_state = _make_step(model, self._variables, network_input)
 
     @property
     def statement(self) -> str:
@@ -132,7 +148,7 @@ class Predictor:
           ValueError: the network gives numbers that are not finite.
         """
         windows = _Windows(self.clip_length)
-        samples: list[list[Face]] = []
+        samples: list[_Window] = []
         waiting: deque[FrameFaces | T] = deque()
         # Frames without faces wait behind a batch that is not full: only so many.
         patience = max(256, 2 * self._batch_size * max(1, self.clip_length))
@@ -140,37 +156,53 @@ class Predictor:
             waiting.append(item)
             samples += windows.add(item) if isinstance(item, FrameFaces) else windows.flush()
             while len(samples) >= self._batch_size or (samples and len(waiting) > patience):
-                self._run(samples[: self._batch_size])
-                del samples[: self._batch_size]
+                samples = self._run(samples)
             while waiting and _is_done(waiting[0]):
                 yield waiting.popleft()
         samples += windows.flush()
         while samples:
-            self._run(samples[: self._batch_size])
-            del samples[: self._batch_size]
+            samples = self._run(samples)
         yield from waiting
 
-    def _run(self, samples: list[list[Face]]) -> None:
-        side = int(self.info["image_size"])
-        frames = max(1, self.clip_length)
-        image = np.zeros((self._batch_size, frames, side, side, 3), np.uint8)
-        for row, window in zip(image, samples, strict=False):
-            for t, face in enumerate(window):
+    def _run(self, samples: list[_Window]) -> list[_Window]:
+        """Predict the first windows, of as many tracks as fill a batch; returns the others."""
+        batch, rest = self._first_of_tracks(samples)
+        image = np.zeros(self._image_shape, np.uint8)
+        for row, window in zip(image, batch, strict=False):
+            for t, face in enumerate(window.faces):
                 assert face.crop is not None
                 row[t] = face.crop
-            row[len(window) :] = row[len(window) - 1]  # padding, whose results nobody reads
-        if not self.clip_length:
-            image = image[:, 0]
-        result = np.asarray(self._probabilities(self._variables, image))
-        result = result.reshape(self._batch_size, frames, len(self.aus))
-        for row, window in zip(result, samples, strict=False):
-            for probability, face in zip(row, window, strict=False):
+            row[len(window.faces) :] = row[len(window.faces) - 1]  # padding, whose results nobody reads
+        state = self._first_state
+        if state is not None:
+            # Rows beyond the batch are nobody's.
+            states = [state if w.track.state is None else w.track.state for w in batch]
+            states += [state] * (self._batch_size - len(batch))
+            state = jax.tree.map(lambda *leaves: np.stack(leaves), *states)
+        result, state = self._step(self._variables, image if self.clip_length else image[:, 0], state)
+        result = np.asarray(result).reshape(*image.shape[:2], len(self.aus))
+        for i, (row, window) in enumerate(zip(result, batch, strict=False)):
+            for probability, face in zip(row, window.faces, strict=False):
                 if not np.isfinite(probability).all():
                     raise ValueError(
                         f"the network's probabilities are {probability}: must be finite; the "
                         "checkpoint is damaged, train it again or take an earlier one"
                     )
                 face.probability, face.crop = probability, None
+            if state is not None:
+                window.track.state = jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), state)
+        return rest
+
+    def _first_of_tracks(self, samples: list[_Window]) -> tuple[list[_Window], list[_Window]]:
+        """Up to a batch of windows and the rest, in order; a network with a state gets one of each track."""
+        if self._first_state is None:
+            return samples[: self._batch_size], samples[self._batch_size :]
+        batch: list[_Window] = []
+        rest: list[_Window] = []
+        for window in samples:
+            known = any(window.track is other.track for other in batch + rest)
+            (rest if known or len(batch) == self._batch_size else batch).append(window)
+        return batch, rest
 
     # ---- in Python: tables in memory -------------------------------------------------------------
 
@@ -273,6 +305,27 @@ def load(checkpoint: Path | str, detector: YuNet | None = None, batch_size: int 
       ValueError: the checkpoint cannot be read.
     """
     return Predictor(load_model(checkpoint), detector, batch_size)
+
+
+def _make_step(model: Model, variables: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:
+    """Jit-compiled ``(variables, image, state) -> (probability, state)``, and the state of one new track.
+
+    The state is None unless the network's outputs have one: what a recurrent network must be given when
+    it goes on with the next frames (zeros at the beginning).
+    """
+    image = jax.ShapeDtypeStruct(shape, np.uint8)
+    outputs: Any = jax.eval_shape(lambda v, x: model.network.apply(v, x, train=False), variables, image)
+    first = None
+    if "state" in outputs:
+        first = jax.tree.map(lambda leaf: np.zeros(leaf.shape[1:], leaf.dtype), outputs["state"])
+
+    @jax.jit
+    def step(variables: Any, image: jax.Array, state: Any) -> tuple[jax.Array, Any]:
+        memory = {} if state is None else {"state": state}
+        outputs: Any = model.network.apply(variables, image, train=False, **memory)
+        return jax.nn.sigmoid(outputs["logits"].astype(np.float32)), outputs.get("state")
+
+    return step, first
 
 
 def _is_done(item: object) -> bool:

@@ -49,13 +49,12 @@ class MetricsLog:
         if len(self._pending) >= _LOG_EVERY:
             self.flush()
 
-    def add_validation(
-        self, step: int, epoch: int, inner_f1: float, metrics: Mapping[str, jax.Array]
+    def add_epoch(
+        self, step: int, epoch: int, scores: Mapping[str, float | None], metrics: Mapping[str, jax.Array]
     ) -> None:
-        """Write the score of an epoch and what the loss has to say of it."""
+        """Write the end of an epoch: its scores, such as "inner/f1", and what the loss has to say of it."""
         values = {key: float(value) for key, value in jax.device_get(dict(metrics)).items()}
-        line = {"stage": self._stage, "step": step, "epoch": epoch, "inner/f1": inner_f1, **values}
-        self._write([line])
+        self._write([{"stage": self._stage, "step": step, "epoch": epoch, **scores, **values}])
 
     def flush(self) -> None:
         """Read the pending values and write them; a value that is not finite stops the run."""

@@ -17,7 +17,7 @@ from flax import struct
 from jax.sharding import NamedSharding, PartitionSpec
 from tqdm import tqdm
 
-from jaxau import checkpoint, evaluate, files, metrics, models, optim, progress, sharding
+from jaxau import checkpoint, evaluate, feature_cache, files, metrics, models, optim, progress, sharding
 from jaxau import config as config_lib
 from jaxau.config import Config, Stage
 
@@ -35,7 +35,9 @@ class Data(Protocol):
     def train(self, stage: str, start: int) -> Iterator[dict[str, np.ndarray]]:
         """Endless batches, beginning with the global example index ``start``."""
 
-    def evaluate(self, stage: str, part: str, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
+    def evaluate(
+        self, stage: str, part: str, batch_size: int, variant: int = 0, start: int = 0
+    ) -> Iterator[dict[str, np.ndarray]]:
         """All frames of the subjects of ``part`` ("train", "inner", "test") once, padded batches."""
 
 
@@ -75,7 +77,8 @@ def run(config: Config, make_data: Callable[[Config], Data], workdir: Path) -> d
     for name, stage in config.stages.items():  # before any work
         sharding.check_batch_size(stage, mesh, f"config.stages.{name}")
         models.create(config, name)
-        models.create_loss(config, name)
+        if not stage.cache:
+            models.create_loss(config, name)
     data = make_data(config)
     never = [au for au, n in zip(config.data.aus, data.statistics["n_occ"], strict=True) if n == 0]
     if never:
@@ -86,10 +89,20 @@ def run(config: Config, make_data: Callable[[Config], Data], workdir: Path) -> d
     timing = {}
     with files.exclusive(workdir) if jax.process_index() == 0 else contextlib.nullcontext():
         _claim_data(data, workdir)
-        for name in config.stages:
-            if not (workdir / name / "model" / "model.json").is_file():
+        for name, stage in config.stages.items():
+            if stage.cache:
+                wanted = [s for s, other in config.stages.items() if other.start_from == name]
+                if not all(_is_finished(workdir / s) for s in wanted):
+                    model = checkpoint.load_model(workdir / stage.start_from)
+                    parts = [part for part in ("train", _SELECTS[config.selection]) if part]
+                    feature_cache.fill(workdir / name, name, stage, parts, data, model, mesh)
+            elif not _is_finished(workdir / name):
                 timing[name] = fit(config, name, data, workdir, mesh)
     return timing
+
+
+def _is_finished(stage: Path) -> bool:
+    return (stage / "model" / "model.json").is_file()
 
 
 def _claim_data(data: Data, workdir: Path) -> None:
@@ -119,7 +132,8 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
     """Train one stage to its end, or from where it stopped, and write its selected model.
 
     Each epoch is scored on the inner subjects; the best one is selected (mean F1 at threshold .5), and
-    thresholds are chosen on the same subjects.
+    thresholds are chosen on the same subjects. An optimistic run does the same with the test subjects; a
+    conventional one scores nothing, takes the last epoch, and leaves the thresholds at .5.
 
     Raises:
       ValueError: the loss is not finite; names the step and the records of the batch.
@@ -129,6 +143,8 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
     network, loss = models.create(config, name), models.create_loss(config, name)
     examples = data.num_examples(name)
     total_steps = -(-stage.epochs * examples // stage.batch_size)
+    if stage.max_steps:
+        total_steps = min(total_steps, stage.max_steps)
     optimizer = optim.make_optimizer(stage, total_steps)
     schedule = optim.make_schedule(stage.optim, total_steps)
 
@@ -145,8 +161,14 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
     )
     eval_step = evaluate.make_eval_step(network)
 
-    def inner_predictions(state: TrainState) -> evaluate.Predictions:
-        batches = data.evaluate(name, "inner", stage.batch_size)
+    part = _SELECTS[config.selection]
+
+    def with_features(batches: Iterator[dict[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
+        cached = stage.view == "features"
+        return feature_cache.attach(workdir / stage.start_from, batches) if cached else batches
+
+    def predictions(state: TrainState) -> evaluate.Predictions:
+        batches = with_features(data.evaluate(name, part, stage.batch_size))
         return evaluate.predict(eval_step, state.variables, batches, mesh)
 
     def epoch_of(step: int) -> int:
@@ -160,12 +182,12 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
             # Born sharded: no device ever holds the whole state.
             state = jax.jit(init, out_shardings=placement)()
             if stage.start_from:
-                state = _hand_on(state, workdir / stage.start_from)
+                state = _hand_on(state, workdir / config.parameters_from(name))
         else:
             state = checkpoints.restore(checkpoints.latest, abstract)
         first = int(state.step)
         log = progress.MetricsLog(workdir / "metrics.jsonl", name, first)
-        batches = data.train(name, first * stage.batch_size)
+        batches = with_features(data.train(name, first * stage.batch_size))
         watch = progress.Stopwatch()
         for step in tqdm(range(first, total_steps), name, total_steps, initial=first, unit="step"):
             batch = next(batches)
@@ -178,9 +200,9 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
                 log.flush()
                 of_epoch = epoch_metrics(state.loss_state)
                 state = state.replace(loss_state=end_epoch(state.loss_state))
-                inner_f1 = _mean_f1(inner_predictions(state), config.data.aus)
-                log.add_validation(done, epoch_of(step) + 1, inner_f1, of_epoch)
-                checkpoints.save(done, state, inner_f1)
+                f1 = _mean_f1(predictions(state), config, part) if part else None
+                log.add_epoch(done, epoch_of(step) + 1, {f"{part}/f1": f1} if part else {}, of_epoch)
+                checkpoints.save(done, state, f1)
                 watch.skip()
             elif interrupted or (stage.checkpoint_every_steps and done % stage.checkpoint_every_steps == 0):
                 log.flush()
@@ -189,25 +211,44 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
                 checkpoints.wait()
                 raise SystemExit(stop.status)
         checkpoints.wait()
-        best = checkpoints.best
-        assert best is not None, "the last epoch was scored"
-        state = checkpoints.restore(best, abstract)
+        selected = checkpoints.best if part else checkpoints.latest
+        assert selected is not None, "the last epoch was saved, and scored where anything is"
+        state = checkpoints.restore(selected, abstract)
 
-    found = inner_predictions(state)
-    thresholds = metrics.best_thresholds(found["probability"], found["truth"], found["mask"])
-    kept = [au for au, keep in zip(config.data.aus, thresholds.kept, strict=True) if keep]
-    info = {
-        **_describe_model(config, name, data),
-        "epoch": epoch_of(best - 1) + 1,
-        "thresholds": thresholds.value.tolist(),
-        "threshold_source": f"best F1 on {len(data.split.inner)} inner subjects",
-        "thresholds_kept_at_half": kept,
-    }
+    chosen = _choose_thresholds(predictions(state), config, data) if part else _half(config)
+    info = {**_describe_model(config, name, data), "epoch": epoch_of(selected - 1) + 1, **chosen}
     variables = jax.device_get(jax.device_put(state.variables, NamedSharding(mesh, PartitionSpec())))
     if jax.process_index() == 0:
         checkpoint.save_model(directory / "model", variables, info)
-    frames = stage.batch_size * (config.data.clip_length if stage.view == "clips" else 1)
+    frames = stage.batch_size * (config.data.clip_length if stage.view != "frames" else 1)
     return {"seconds": watch.seconds, "frames_per_second": watch.laps * frames / max(watch.seconds, 1e-9)}
+
+
+_SELECTS: dict[config_lib.Selection, str] = {"honest": "inner", "optimistic": "test", "conventional": ""}
+"""The part of the subjects that chooses epoch and thresholds."""
+
+
+def _choose_thresholds(found: evaluate.Predictions, config: Config, data: Data) -> dict[str, Any]:
+    """The entries of model.json about thresholds."""
+    thresholds = metrics.best_thresholds(found["probability"], found["truth"], found["mask"])
+    honest = f"best F1 on {len(data.split.inner)} inner subjects"
+    optimistic = f"optimistic: best F1 on the {len(data.split.test)} test subjects, as was the epoch"
+    return {
+        "thresholds": thresholds.value.tolist(),
+        "threshold_source": honest if config.selection == "honest" else optimistic,
+        "thresholds_kept_at_half": [
+            au for au, kept in zip(config.data.aus, thresholds.kept, strict=True) if kept
+        ],
+    }
+
+
+def _half(config: Config) -> dict[str, Any]:
+    """As `_choose_thresholds`, where nothing chooses."""
+    return {
+        "thresholds": [0.5] * len(config.data.aus),
+        "threshold_source": "conventional: .5, not chosen; the epoch is the last",
+        "thresholds_kept_at_half": list(config.data.aus),
+    }
 
 
 def make_train_step(
@@ -265,7 +306,7 @@ def loss_and_gradients(
     def objective(params: Any, batch_stats: Any, loss_state: Any, part: Any, key: jax.Array) -> Any:
         outputs, updated = network.apply(
             {"params": params, "batch_stats": batch_stats},
-            part["image"],
+            part[stage.input],
             train=not stage.freeze_batch_stats,
             mutable=["batch_stats"],
             rngs={"dropout": key},
@@ -291,7 +332,8 @@ def _make_init(
 ) -> Callable[[], TrainState]:
     """A function without arguments that makes the stage's first state."""
     stage, side = config.stages[name], config.data.image_size
-    shape = (1, config.data.clip_length, side, side, 3) if stage.view == "clips" else (1, side, side, 3)
+    # Of images also where features are the input: the model holds what makes the features, too.
+    shape = (1, side, side, 3) if stage.view == "frames" else (1, config.data.clip_length, side, side, 3)
     # Each stage draws its own numbers, whatever stages come before it.
     seed = np.random.SeedSequence([config.seed, *name.encode()]).generate_state(1)[0]
 
@@ -346,12 +388,13 @@ def _describe_model(config: Config, name: str, data: Data) -> dict[str, Any]:
         "alignment": config.data.alignment,
         "image_size": config.data.image_size,
         "resize_to": stage.augment.resize_to,
-        "clip_length": config.data.clip_length if stage.view == "clips" else 0,
+        "clip_length": config.data.clip_length if stage.view != "frames" else 0,
         "trained_on": manifest["description"],
         "synthetic": manifest["synthetic"],
         "corpus": config.data.corpus,
-        "protocol": config.data.protocol,
+        "protocol": config.data.protocol_name,
         "fold": config.data.fold,
+        "selection": config.selection,
         "train_subjects": len(data.split.train),
         "manifest_hash": manifest["hash"],
         "licence": manifest["licence"],
@@ -359,14 +402,15 @@ def _describe_model(config: Config, name: str, data: Data) -> dict[str, Any]:
     }
 
 
-def _mean_f1(found: evaluate.Predictions, aus: tuple[int, ...]) -> float:
+def _mean_f1(found: evaluate.Predictions, config: Config, part: str) -> float:
+    aus = config.data.aus
     score = metrics.score(
         found["probability"], found["truth"], found["mask"], 0.5, found["subject"], aus, bootstrap=0
     )
     if score["mean"]["f1"] is None:
         raise ValueError(
-            f"AUs {list(aus)} never occur on the inner subjects, so no epoch can be selected; raise "
-            "config.data.inner_fraction or change config.seed"
+            f"AUs {list(aus)} never occur on the {part} subjects, so no epoch can be selected; raise "
+            "config.data.inner_fraction or change config.seed, or run with config.selection=conventional"
         )
     return score["mean"]["f1"]
 

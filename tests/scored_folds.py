@@ -50,6 +50,7 @@ def _write_fold(workdir: Path, fold: int) -> Path:
         "protocol": "synthetic-3fold", "frames": "all", "selection": "honest", "aus": list(AUS),
         "manifest_hash": "6f1d5b0c9a7e42d1",
         "subjects": {"train": [], "inner": [], "test": [f"S{i:03d}" for i in np.unique(subject)]},
+        "attributes": {"sex": {"female": np.unique(subject)[::2].tolist()}},
         "stages": {"frames": {"epoch": 4 + fold, "at_half": half, "honest": honest}},
         "baselines": {
             "always_on": metrics.always_on(*arrays[1:], subject, AUS, 50),

@@ -1,11 +1,13 @@
-"""A small two-stage run on synthetic faces, and a child process that dies in the middle of it.
+"""A small run on synthetic faces, and a child process that dies in the middle of it.
 
-    python tests/small_run.py DATA_DIR WORKDIR EVENT
+    python tests/small_run.py DATA_DIR WORKDIR EVENT [lac|aar]
 
 EVENT: "batch:N" kills the process at the N-th batch it draws, "term:N" asks it to stop there, "save:N" kills
-it while its N-th checkpoint is being written, "model" kills it between the stages, "none" lets it finish.
+it while its N-th checkpoint is being written, "cache:N" and "cache_term:N" do so at the N-th batch whose
+features are cached, "model" kills it between the stages, "none" lets it finish.
 """
 
+import dataclasses
 import os
 import signal
 import sys
@@ -48,6 +50,24 @@ def small_config(**data: Any) -> Config:
     )
 
 
+def small_aar_config() -> Config:
+    """AAR's three stages."""
+    base, augment = small_config(), Augment(flip=0.5, resize_to=36)
+    optim = Optim("sgd", 2e-3, 5e-4, b1=0.9)
+    stills = Stage("frames", epochs=2, batch_size=16, optim=optim, augment=augment, checkpoint_every_steps=3)
+    sequences = Stage(
+        "features", epochs=3, batch_size=2, start_from="cache", trainable=("graph_network",),
+        freeze_batch_stats=True, optim=Optim("adam", 1e-3), augment=augment, checkpoint_every_steps=4,
+    )  # fmt: skip
+    cache = Stage("frames", epochs=1, batch_size=8, start_from="frames", cache=4, augment=augment)
+    stages = {"frames": stills, "cache": cache, "features": sequences}
+    data = dataclasses.replace(base.data, sampling="all")
+    return dataclasses.replace(base, name="aar", data=data, network={"width": 2, "pool": 3}, stages=stages)
+
+
+CONFIGS = {"lac": small_config, "aar": small_aar_config}
+
+
 def random_batch(rng: np.random.Generator, lead: tuple[int, ...], side: int, num_aus: int) -> dict:
     """A batch of noise with the leading axes ``lead``, as the loss needs it; some labels are not coded."""
     return {
@@ -60,7 +80,7 @@ def random_batch(rng: np.random.Generator, lead: tuple[int, ...], side: int, num
     }
 
 
-def main(data_dir: str, workdir: str, event: str) -> None:
+def main(data_dir: str, workdir: str, event: str, network: str = "lac") -> None:
     kind, _, at = event.partition(":")
     count = 0
 
@@ -71,7 +91,7 @@ def main(data_dir: str, workdir: str, event: str) -> None:
 
     def dying_data(config: Config) -> Any:
         data = make_data(config, data_dir)
-        draw = data.train
+        draw, draw_all = data.train, data.evaluate
 
         def batches(*arguments: Any) -> Iterator[Any]:
             for batch in draw(*arguments):
@@ -81,7 +101,15 @@ def main(data_dir: str, workdir: str, event: str) -> None:
                     os.kill(os.getpid(), signal.SIGTERM)
                 yield batch
 
-        data.train = batches  # type: ignore[method-assign]
+        def all_batches(stage: str, *arguments: Any) -> Iterator[Any]:
+            for batch in draw_all(stage, *arguments):
+                if stage == "cache" and happens("cache"):
+                    os.kill(os.getpid(), signal.SIGKILL)
+                if stage == "cache" and happens("cache_term"):
+                    os.kill(os.getpid(), signal.SIGTERM)
+                yield batch
+
+        data.train, data.evaluate = batches, all_batches  # type: ignore[method-assign]
         return data
 
     save, save_model = checkpoint.Checkpoints.save, checkpoint.save_model
@@ -98,7 +126,7 @@ def main(data_dir: str, workdir: str, event: str) -> None:
 
     checkpoint.Checkpoints.save = dying_save  # type: ignore[method-assign, assignment]
     checkpoint.save_model = dying_save_model
-    train.run(small_config(), dying_data, Path(workdir))
+    train.run(CONFIGS[network](), dying_data, Path(workdir))
 
 
 if __name__ == "__main__":

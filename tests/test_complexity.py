@@ -23,3 +23,19 @@ def test_convolutions():
     grouped = nn.Conv(12, (3, 3), feature_group_count=6)
     variables = jax.eval_shape(grouped.init, jax.random.key(0), x)
     assert count_macs(grouped.apply, variables, x) == 2 * 8 * 8 * 12 * 3 * 3 * 1
+
+
+def test_gradients_of_a_strided_convolution_are_twice_the_forward_pass():
+    """Each product of the forward pass is met once for the input and once for the kernel."""
+    x, kernel = jnp.zeros((2, 8, 8, 6)), jnp.zeros((2, 2, 6, 10))
+
+    def convolve(x, kernel):
+        dimensions = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(x, kernel, (2, 2), "VALID", dimension_numbers=dimensions)
+
+    forward = 2 * 4 * 4 * 10 * 2 * 2 * 6
+    assert count_macs(convolve, x, kernel) == forward
+    assert (
+        count_macs(lambda *both: jax.vjp(convolve, *both)[1](jnp.ones((2, 4, 4, 10))), x, kernel)
+        == 3 * forward
+    )

@@ -3,15 +3,15 @@
 import json
 
 import pytest
-from small_run import small_config
+from small_run import small_aar_config, small_config
 
 from configs import lac
 from jaxau import facs
-from jaxau.config import from_dict, parse_argument, to_config_dict, to_dict
+from jaxau.config import Config, from_dict, parse_argument, to_config_dict, to_dict
 
 
-def _changed(path: str, value: object) -> dict:
-    values = to_dict(small_config())
+def _changed(path: str, value: object, config: Config | None = None) -> dict:
+    values = to_dict(config or small_config())
     *parents, name = path.split(".")
     inner = values
     for parent in parents:
@@ -40,7 +40,7 @@ def test_round_trip_keeps_everything_and_the_order_of_stages():
         ("stages.clips.epochs", True, r"config.stages.clips.epochs: expected int, got True"),
         ("stages.clips.epochs", 0, r"config.stages.clips.epochs: 0 breaks the rule: at least 1"),
         ("stages.clips.start_from", "clip", r"start_from: .clip. breaks the rule: .*earlier stage"),
-        ("stages.frames.view", "frame", r"stages.frames.view: 'frame' is not one of \['frames', 'clips'\]"),
+        ("stages.frames.view", "frame", r"stages.frames.view: 'frame' is not one of \['frames', 'clips', "),
         ("stages.frames.accumulate", 0, r"config.stages.frames.accumulate: 0 breaks the rule: at least 1"),
         ("stages.frames.accumulate", 3, r"accumulate: 3 breaks the rule: a divisor of .*batch_size \(16\)"),
         ("stages.frames.augment.resize_to", 16, r"resize_to: 16 breaks the rule: 0 or .* \(32\)"),
@@ -49,6 +49,8 @@ def test_round_trip_keeps_everything_and_the_order_of_stages():
         ("stages.frames.optim.clip_norm", -1.0, r"stages.frames.optim.clip_norm: -1.0 breaks the rule"),
         ("stages.frames.optim.b1", 1.5, r"config.stages.frames.optim.b1: 1.5 breaks the rule: in \[0, 1\)"),
         ("stages.frames.optim.lr", float("inf"), r"optim.lr: inf breaks the rule: above 0 and finite"),
+        ("data.fold_seed", -1, r"config.data.fold_seed: -1 breaks the rule: 0 for the protocol's folds"),
+        ("selection", "best", r"config.selection: 'best' is not one of \['honest', 'conventional', 'opti"),
         ("seed", -1, r"config.seed: -1 breaks the rule: not negative"),
         ("stages.frames", 3, r"config.stages.frames: expected fields, got 3"),
     ],
@@ -56,6 +58,54 @@ def test_round_trip_keeps_everything_and_the_order_of_stages():
 def test_wrong_values_are_refused(path, value, message):
     with pytest.raises(ValueError, match=message):
         from_dict(_changed(path, value))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("stages.cache.cache", 11, r"config.stages.cache.cache: 11 breaks the rule: 0 to 10 variants"),
+        ("stages.cache.view", "clips", r"stages.cache.view: 'clips' breaks the rule: .frames., where cache"),
+        (
+            "stages.cache.start_from",
+            "",
+            r"stages.cache.start_from: '' breaks the rule: a stage of frames that",
+        ),
+        (
+            "stages.cache.augment.resize_to",
+            40,
+            r"resize_to: 40 breaks the rule: that of stages.frames \(36\)",
+        ),
+        (
+            "stages.features.augment.resize_to",
+            0,
+            r"resize_to: 0 breaks the rule: that of stages.cache \(36\)",
+        ),
+        (
+            "stages.features.start_from",
+            "frames",
+            r"start_from: 'frames' breaks the rule: a stage with cache, if",
+        ),
+        (
+            "stages.features.view",
+            "clips",
+            r"start_from: 'cache' breaks the rule: a stage with cache, if and only",
+        ),
+        ("stages.cache.cache", 0, r"stages.features.start_from: 'cache' breaks the rule: a stage with cache"),
+    ],
+)
+def test_rules_of_stages_that_cache(path, value, message):
+    with pytest.raises(ValueError, match=message):
+        from_dict(_changed(path, value, small_aar_config()))
+
+
+def test_corners_need_a_picture_larger_than_the_input():
+    values = to_dict(small_aar_config())
+    for stage in values["stages"].values():
+        stage["augment"]["resize_to"] = 0
+    with pytest.raises(ValueError, match=r"cache.augment.resize_to: 0 breaks the rule: above .* \(32\)"):
+        from_dict(values)
+    values["stages"]["cache"]["cache"] = 2
+    assert from_dict(values).parameters_from("features") == "frames"
 
 
 def test_integers_stand_for_floats():

@@ -1,5 +1,6 @@
 """Cross-validation: all folds, resumed after a kill; their mean and pooled scores by hand."""
 
+import dataclasses
 import io
 import json
 import os
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +16,16 @@ import pandas as pd
 import pytest
 from scored_folds import AUS, FOLDS, predictions, thresholds, write_folds
 from sklearn.metrics import f1_score, roc_auc_score
+from small_run import small_config
 
-from jaxau import crossval, evaluate
+from data_pipelines import protocols
+from data_pipelines.loader import make_data
+from data_pipelines.records import read_manifest
+from jaxau import checkpoint, crossval, evaluate, train
 from jaxau.report import tables
 
 ROOT = Path(__file__).resolve().parents[1]
-pytestmark = pytest.mark.filterwarnings("ignore:interval too narrow")
+pytestmark = pytest.mark.filterwarnings("ignore:interval may be too narrow")
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +218,129 @@ def test_a_single_fold_is_refused(disfa_data, tmp_path):
         command(disfa_data, tmp_path, "--config.data.fold=2"), cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 1 and "error: config.data.fold: 2 is given, but a cross" in done.stderr
+
+
+def redraws(pooled, of_folds):
+    """Merged scores as far as `crossval.spread` reads them."""
+
+    def part(f1):
+        about = {key: key for key in crossval._SAME} | {"synthetic": True, "selection": "honest"}
+        stage = {"at_half": {"mean": {"f1": 0.0}}, "honest": {"mean": {"f1": f1}}}
+        return about | {"stages": {"frames": {"at_half": {}}, "clips": stage}}
+
+    return [
+        {"folds": [{}] * 3, "pooled": part(a), "mean_of_folds": part(b)}
+        for a, b in zip(pooled, of_folds, strict=True)
+    ]
+
+
+def test_the_spread_of_redraws_by_hand():
+    floor = crossval.spread(redraws([0.60, 0.62, 0.58, 0.61, 0.59], [0.5, None, 0.54, None, 0.52]))
+    found = floor["pooled"]
+    sd = (0.001 / 4) ** 0.5  # deviations 0, .02, -.02, .01, -.01
+    assert found["mean"] == pytest.approx(0.60) and found["sd"] == pytest.approx(sd)
+    # Tabulated quantiles of chi-square, 4 degrees of freedom: 11.143 and 0.484.
+    assert found["sd_low"] == pytest.approx(sd * (4 / 11.143) ** 0.5, rel=1e-3)
+    assert found["sd_high"] == pytest.approx(sd * (4 / 0.4844) ** 0.5, rel=1e-3)
+    assert found["difference"] == pytest.approx(2.772 * sd, rel=1e-3)
+    assert found["difference_high"] / found["sd_high"] == pytest.approx(2.772, rel=1e-3)
+    assert (found["lowest"], found["highest"]) == (0.58, 0.62) and found["range"] == pytest.approx(0.04)
+    assert floor["mean_of_folds"]["sd"] == pytest.approx(0.02)  # over the three that are defined
+    assert [one["mean_of_folds"] for one in floor["redraws"]] == [0.5, None, 0.54, None, 0.52]
+    assert (floor["stage"], floor["thresholds"]) == ("clips", "honest")
+    text = tables.print_noise_floor(floor | {"protocol": "synthetic-3fold"})
+    assert "noise floor (synthetic): " in text and "5 redraws of synthetic-3fold, stage clips" in text
+    assert ".600 .620 .580 .610 .590; mean .600, standard deviation .016 [.009, .045], range .040" in text
+    assert "up to .044 [.026, .126]" in text and ".500 – .540 – .520" in text
+
+
+def test_one_defined_redraw_has_no_spread():
+    assert set(crossval.spread(redraws([0.6, None], [0.6, 0.6]))["pooled"].values()) == {None}
+
+
+def test_each_redraw_has_its_own_seed_and_folder(tmp_path, monkeypatch):
+    merged = redraws([0.6, 0.5], [0.4, 0.3])
+
+    def run(config, folds, make_data, workdir):
+        assert (config.data.fold, folds, make_data) == (1, 3, None)
+        folder = workdir / "crossval" / "synthetic"
+        folder.mkdir(parents=True)
+        (folder / "scores.json").write_text(json.dumps(merged[config.data.fold_seed - 1]))
+        return folder
+
+    monkeypatch.setattr(crossval, "run", run)
+    path = crossval.noise_floor(small_config(), 3, 2, None, tmp_path)
+    assert path == tmp_path / "crossval" / "synthetic" / "noise_floor.json"
+    assert {p.name for p in tmp_path.iterdir()} == {"redraw1", "redraw2", "crossval"}
+    floor = json.loads(path.read_text())
+    assert floor["protocol"] == "synthetic-3fold" and floor["pooled"]["mean"] == pytest.approx(0.55)
+
+
+def test_a_redraw_reaches_data_and_labels(tiny_faces):
+    manifest = read_manifest(tiny_faces, "synthetic")
+    for seed in (0, 1, 2):
+        config = small_config(fold=2, fold_seed=seed)
+        split = make_data(config, tiny_faces).split
+        assert split.test == tuple(sorted(protocols.folds("synthetic-3fold", manifest, seed)[1]))
+        assert config.data.protocol_name == "synthetic-3fold" + (f", redrawn {seed}" if seed else "")
+
+
+@pytest.mark.slow
+def test_redraws_are_cross_validations_of_their_own_and_skip_what_is_finished(
+    tiny_faces, tmp_path, monkeypatch
+):
+    stages = {"frames": dataclasses.replace(small_config().stages["frames"], epochs=1)}
+    config = dataclasses.replace(small_config(), stages=stages, selection="conventional")
+    make = partial(make_data, data_dir=tiny_faces)
+    path = crossval.noise_floor(config, 3, 2, make, tmp_path)
+    assert path == tmp_path / "crossval" / "synthetic" / "noise_floor.json"
+    floor, manifest = json.loads(path.read_text()), read_manifest(tiny_faces, "synthetic")
+    tested = {}
+    for redraw in (1, 2):
+        merged = evaluate.read_scores(tmp_path / f"redraw{redraw}" / "crossval" / "synthetic")
+        tested[redraw] = [one["subjects"]["test"] for one in merged["folds"]]
+        own = protocols.folds("synthetic-3fold", manifest, redraw)
+        assert tested[redraw] == [sorted(test) for test in own]
+        for one in merged["folds"]:
+            assert not set(one["subjects"]["train"]) & set(one["subjects"]["test"])
+        assert merged["pooled"]["protocol"] == f"synthetic-3fold, redrawn {redraw}"
+        info = checkpoint.read_info(tmp_path / f"redraw{redraw}" / "fold1")
+        assert info["protocol"] == f"synthetic-3fold, redrawn {redraw}"
+        f1 = merged["pooled"]["stages"]["frames"]["at_half"]["mean"]["f1"]
+        assert floor["redraws"][redraw - 1]["pooled"] == f1
+    assert tested[1] != tested[2] and floor["protocol"] == "synthetic-3fold"
+    (tmp_path / "redraw2" / "fold3" / "frames" / "model" / "model.json").unlink()
+    fitted = []
+    fit = train.fit
+    monkeypatch.setattr(train, "fit", lambda *a: fitted.append(a[3]) or fit(*a))
+    crossval.noise_floor(config, 3, 2, make, tmp_path)
+    assert fitted == [tmp_path / "redraw2" / "fold3"]
+    assert json.loads(path.read_text()) == floor
+
+
+@pytest.mark.parametrize(
+    ("repeats", "fold_seed", "message"),
+    [
+        (1, 0, "repeats=1: a spread needs at least 2"),
+        (3, 2, "config.data.fold_seed: 2 is given, but repeats"),
+    ],
+)
+def test_what_a_noise_floor_cannot_be(tmp_path, repeats, fold_seed, message):
+    with pytest.raises(ValueError, match=message):
+        crossval.noise_floor(small_config(fold_seed=fold_seed), 3, repeats, None, tmp_path)
+
+
+def test_groups_of_all_folds_are_pooled_each_with_its_own_folds_thresholds(merged):
+    score = merged["pooled"]["groups"]["sex"]["female"]
+    assert score["subjects"] == 9  # of 5 subjects a fold every other one
+    values = []
+    for fold in (1, 2, 3):
+        found = predictions(fold)
+        rows = found["mask"][:, 0] & np.isin(found["subject"], np.unique(found["subject"])[::2])
+        values.append((found["truth"][rows, 0], found["probability"][rows, 0] >= thresholds(fold)[0]))
+    truth, present = (np.concatenate(part) for part in zip(*values, strict=True))
+    assert by_au(score)[1]["f1"] == pytest.approx(f1_score(truth, present))
+    assert merged["pooled"]["events"]["per_au"][0]["true_events"] > 0
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -14,8 +15,9 @@ import pytest
 from small_run import small_config
 
 from data_pipelines.loader import make_data
-from jaxau import checkpoint, evaluate, optim, train
+from jaxau import checkpoint, evaluate, metrics, optim, train
 from jaxau.config import Stage
+from jaxau.report import html, tables
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +183,99 @@ def test_scores_of_other_subjects_are_not_kept(tiny_faces, finished, tmp_path):
     (folder / "scores.json").write_text(json.dumps(wrong))
     evaluate.run(tmp_path / "run", partial(make_data, data_dir=tiny_faces))
     assert evaluate.read_scores(folder) == scores
+
+
+def _run(selection: str, tiny_faces: Path, workdir: Path) -> Path:
+    config = dataclasses.replace(small_config(), selection=selection)
+    train.run(config, partial(make_data, data_dir=tiny_faces), workdir)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def conventional(tiny_faces, tmp_path_factory):
+    return _run("conventional", tiny_faces, tmp_path_factory.mktemp("conventional"))
+
+
+@pytest.fixture(scope="module")
+def optimistic(tiny_faces, tmp_path_factory):
+    return _run("optimistic", tiny_faces, tmp_path_factory.mktemp("optimistic"))
+
+
+def test_only_honest_runs_hold_subjects_back(tiny_faces, finished, conventional, optimistic):
+    honest = json.loads((finished / "data.json").read_text())["subjects"]
+    assert len(honest["inner"]) == 2 and len(honest["train"]) == 4
+    data = make_data(small_config(), tiny_faces)
+    for run in (conventional, optimistic):
+        subjects = json.loads((run / "data.json").read_text())["subjects"]
+        assert subjects["inner"] == [] and subjects["test"] == honest["test"]
+        assert sorted(subjects["train"]) == sorted(honest["train"] + honest["inner"])
+        steps = {line["stage"]: line["step"] for line in _log(run) if "loss" in line}
+        batches = {name: stage.batch_size for name, stage in small_config().stages.items()}
+        for name, stage in small_config().stages.items():  # half as many examples again
+            examples = data.num_examples(name) * 6 // 4
+            assert steps[name] == -(-stage.epochs * examples // batches[name]), name
+
+
+def test_a_conventional_run_scores_no_epoch_and_takes_the_last(tiny_faces, conventional, monkeypatch):
+    assert not any("f1" in key for line in _log(conventional) for key in line)
+    assert [line["epoch"] for line in _log(conventional) if "weight/AU12" in line] == [1, 2, 1, 2, 3]
+    for name, stage in small_config().stages.items():
+        info = checkpoint.load_model(conventional / name).info
+        assert (info["selection"], info["epoch"]) == ("conventional", stage.epochs)
+        assert info["thresholds"] == [0.5] * 4 and info["threshold_source"].startswith("conventional: .5")
+        with checkpoint.Checkpoints(conventional / name / "checkpoints") as checkpoints:
+            assert checkpoints.best is None
+    scores = evaluate.read_scores(evaluate.run(conventional, partial(make_data, data_dir=tiny_faces)))
+    assert scores["selection"] == "conventional"
+    assert [set(stage) for stage in scores["stages"].values()] == [{"hash", "epoch", "at_half"}] * 2
+    text = tables.print_summary(scores) + tables.markdown(scores) + tables.latex(scores)
+    assert "selection conventional" in text and not re.search("honest|optimistic|threshold ", text)
+
+
+def test_an_optimistic_run_chooses_on_the_test_subjects_and_says_so(tiny_faces, optimistic, tmp_path):
+    make = partial(make_data, data_dir=tiny_faces)
+    folder = evaluate.run(optimistic, make)
+    scores = evaluate.read_scores(folder)
+    for name in small_config().stages:
+        info = checkpoint.load_model(optimistic / name).info
+        assert info["selection"] == "optimistic" and info["threshold_source"].startswith(
+            "optimistic: best F1 on the 3 test"
+        )
+        of_epoch = {
+            line["epoch"]: line["test/f1"]
+            for line in _log(optimistic)
+            if line["stage"] == name and "test/f1" in line
+        }
+        assert set(of_epoch) == set(range(1, small_config().stages[name].epochs + 1))
+        assert of_epoch[info["epoch"]] == max(of_epoch.values())
+        stage = scores["stages"][name]
+        assert set(stage) == {"hash", "epoch", "at_half", "optimistic"}
+        # The very subjects that chose: the best epoch's score is the test score.
+        assert stage["at_half"]["mean"]["f1"] == pytest.approx(max(of_epoch.values()), abs=1e-6)
+        found = evaluate.read_predictions(folder, name)
+        best = metrics.best_thresholds(found["probability"], found["truth"], found["mask"]).value
+        np.testing.assert_allclose(info["thresholds"], best)
+    assert scores["selection"] == "optimistic"
+    assert all(
+        word in tables.notes(scores)[0] for word in ("optimistic", "test subjects were read to choose")
+    )
+    for text in (tables.print_summary(scores), tables.markdown(scores)):
+        headings = [line for line in text.splitlines() if re.match("(## |# |)(stage|Stage|Scores)", line)]
+        assert len(headings) >= 2 and all("(optimistic)" in line for line in headings)
+    rows = tables.long_table(scores)
+    assert rows[rows.system.isin(["frames", "clips"])].selection.str.contains("optimistic").all()
+    assert "honest" not in json.dumps(scores)
+    page = html.write_run_page(optimistic, "synthetic", {}, tmp_path / "page.html").read_text()
+    assert "honest" not in page and "chosen on the test subjects (optimistic)" in page
+    assert "unseen" not in re.search("<title>.*?</h1>", page, re.S).group() and "(optimistic)</title>" in page
+
+
+def test_honest_runs_never_say_optimistic(finished, tiny_faces):
+    scores = evaluate.read_scores(evaluate.run(finished, partial(make_data, data_dir=tiny_faces)))
+    assert scores["selection"] == "honest" and set(scores["stages"]["clips"]) >= {"at_half", "honest"}
+    assert "optimistic" not in tables.print_summary(scores) + json.dumps(scores)
+    assert checkpoint.read_info(finished)["threshold_source"] == "best F1 on 2 inner subjects"
+    assert tuple(tables.SELECTIONS) == evaluate.RULES
 
 
 def test_an_au_that_nobody_shows_is_named(tiny_faces, tmp_path):

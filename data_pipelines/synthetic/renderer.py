@@ -83,7 +83,7 @@ class Rendering:
         pixels, depth = self.camera.project(self.landmarks_3d(points))
         nearest = np.round(pixels).astype(int)
         size = self.camera.size
-        inside = ((nearest >= 0) & (nearest < size)).all(-1)
+        inside: Bools = np.all((nearest >= 0) & (nearest < size), axis=-1)
         column, row = np.clip(nearest, 0, size - 1).T
         surface = self.fragments.depth_map(np.inf)[row, column]
         seen: Bools = inside & (depth <= surface + _VISIBLE_WITHIN)

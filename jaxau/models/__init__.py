@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from jaxau import complexity, facs
 from jaxau.config import Config, check_names, check_values
-from jaxau.models import lac
+from jaxau.models import aar, lac
 
 
 class Loss(Protocol):
@@ -38,6 +38,7 @@ class Paper(NamedTuple):
 
 
 MODELS: dict[str, Paper] = {
+    "aar": Paper(aar.AAR, {"frames": aar.AttentionLoss, "features": aar.FeaturesLoss}, (1, 1, 176, 176, 3)),
     "lac": Paper(lac.LAC, {"frames": lac.LACLoss, "clips": lac.LACLoss}, (1, 16, 224, 224, 3)),
 }
 
@@ -60,7 +61,7 @@ def create(config: Config, stage: str) -> nn.Module:
         raise ValueError(f"stage {stage!r}: not in this run, choose from {list(config.stages)}")
     fields = [f.name for f in dataclasses.fields(network) if f.name not in _SET_HERE]
     check_names(fields, config.network, "config.network")
-    temporal = config.stages[stage].view == "clips"
+    temporal = config.stages[stage].view != "frames"
     chosen = check_values(network, config.network, "config.network")
     return network(aus=config.data.aus, temporal=temporal, dtype=jnp.dtype(config.dtype), **chosen)
 

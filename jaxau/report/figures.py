@@ -25,7 +25,7 @@ TRUTH = "#e69f00"
 WIDTH = 11.1
 """Inches of a figure, 1066 CSS pixels: the width of the text."""
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 9.5,
     "text.color": INK,
     "axes.edgecolor": MUTED,
@@ -44,7 +44,7 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-@matplotlib.rc_context(_STYLE)
+@matplotlib.rc_context(STYLE)
 def f1_intervals(
     labels: Sequence[str],
     systems: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[float]]],
@@ -88,30 +88,32 @@ def f1_intervals(
     return figure
 
 
-@matplotlib.rc_context(_STYLE)
+@matplotlib.rc_context(STYLE)
 def loss_curves(
     step: NDArray[np.floating],
     terms: Mapping[str, NDArray[np.floating]],
-    inner_step: NDArray[np.floating],
-    inner_f1: NDArray[np.floating],
+    scored_step: NDArray[np.floating],
+    scored_f1: NDArray[np.floating],
     chosen_step: float | None = None,
+    scored: str = "inner",
 ) -> Figure:
-    """Loss terms over the steps of one stage, each on its own scale, and the F1 on inner subjects.
+    """Loss terms over the steps of one stage, each on its own scale, and the F1 of the epochs, where scored.
 
     Args:
       step: (s,) of the training rows.
       terms: name -> (s,), the total first; nan where a row lacks the term.
-      inner_step, inner_f1: (e,) of the validation rows.
+      scored_step, scored_f1: (e,) of the epochs that were scored; e may be 0.
       chosen_step: where the epoch was chosen; marked on the F1.
+      scored: on which subjects.
     """
-    panels = len(terms) + 1
+    panels = len(terms) + (len(scored_step) > 0)
     columns = min(6, panels)
     lines = -(-panels // columns)
     figure = Figure(figsize=(WIDTH, 1.95 * lines), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False).ravel()
     for axes in grid[panels:]:
         axes.set_visible(False)
-    ends = np.concatenate([step, inner_step])
+    ends = np.concatenate([step, scored_step])
     for axes, (name, values) in zip(grid, terms.items(), strict=False):
         held = np.isfinite(values)
         axes.plot(step[held], values[held], color=SERIES[0], lw=0.7, alpha=0.3)
@@ -121,11 +123,12 @@ def loss_curves(
         axes.set_ylim(low - margin, high + margin)  # the first steps may shoot over the top
         axes.set_title(name, color=INK)
     axes = grid[panels - 1]
-    axes.plot(inner_step, inner_f1, "o-", color=SERIES[1], lw=1.8, ms=3.5, clip_on=False)
-    axes.set_title("F1, inner subjects", color=INK)
-    axes.set_ylim(0, max(1e-3, 1.3 * np.nanmax(inner_f1, initial=0)))
-    if chosen_step is not None and len(inner_step):
-        f1 = inner_f1[np.argmin(np.abs(inner_step - chosen_step))]
+    if len(scored_step):
+        axes.plot(scored_step, scored_f1, "o-", color=SERIES[1], lw=1.8, ms=3.5, clip_on=False)
+        axes.set_title(f"F1, {scored} subjects", color=INK)
+        axes.set_ylim(0, max(1e-3, 1.3 * np.nanmax(scored_f1, initial=0)))
+    if chosen_step is not None and len(scored_step):
+        f1 = scored_f1[np.argmin(np.abs(scored_step - chosen_step))]
         axes.plot(chosen_step, f1, "o", mfc="none", mec=INK, ms=9, mew=1.4, clip_on=False)
         late = chosen_step > ends.mean()
         axes.annotate(
@@ -146,7 +149,7 @@ def loss_curves(
     return figure
 
 
-@matplotlib.rc_context(_STYLE)
+@matplotlib.rc_context(STYLE)
 def epoch_lines(
     epoch: NDArray[np.floating], panels: Mapping[str, NDArray[np.floating]], aus: Sequence[int]
 ) -> Figure:
@@ -207,7 +210,7 @@ def running_mean(values: NDArray[np.floating]) -> NDArray[np.float64]:
     return (total[high] - total[low]) / (high - low)
 
 
-@matplotlib.rc_context(_STYLE)
+@matplotlib.rc_context(STYLE)
 def attention_overlay(
     images: NDArray[np.uint8],
     attention: NDArray[np.floating],
@@ -237,13 +240,13 @@ def attention_overlay(
     limit = float(np.percentile(np.abs(attention), 99.5)) or 1.0
     factor = size / attention.shape[1], size / attention.shape[2]
     for row in range(n):
-        axes = _picture(figure, grid, row, 0, images[row])
+        axes = picture(figure, grid, row, 0, images[row])
         if row == 0:
             axes.set_title("face", fontsize=9, loc="center")
         gray = images[row].mean(axis=-1, keepdims=True) / 255 * np.ones(3)
         for column, au in enumerate(aus):
             values = zoom(attention[row, ..., column], factor, order=1, mode="nearest", grid_mode=True)
-            axes = _picture(figure, grid, row, column + 1, _tint(gray, values / limit))
+            axes = picture(figure, grid, row, column + 1, _tint(gray, values / limit))
             present = bool(truth[row, column])
             if row == 0:
                 axes.set_title(facs.column(au), fontsize=9, loc="center")
@@ -274,7 +277,8 @@ def _tint(gray: NDArray[np.floating], value: NDArray[np.floating]) -> NDArray[np
     return (1 - opacity) * gray + opacity * colour
 
 
-def _picture(figure: Figure, grid: GridSpec, row: int, column: int, image: NDArray[np.generic]) -> Axes:
+def picture(figure: Figure, grid: GridSpec, row: int, column: int, image: NDArray[np.generic]) -> Axes:
+    """A picture without axes in one cell of a grid."""
     axes = figure.add_subplot(grid[row, column])
     axes.imshow(image, interpolation="bilinear")
     axes.set(xticks=[], yticks=[])
@@ -282,7 +286,7 @@ def _picture(figure: Figure, grid: GridSpec, row: int, column: int, image: NDArr
     return axes
 
 
-@matplotlib.rc_context(_STYLE)
+@matplotlib.rc_context(STYLE)
 def timeline(
     timestamp: NDArray[np.floating],
     probability: NDArray[np.floating],
@@ -346,7 +350,7 @@ def _strip(
         axes.plot([x, moment], [0.13, 0.0], color=MUTED, lw=0.8, clip_on=False)
 
 
-@matplotlib.rc_context(_STYLE)
+@matplotlib.rc_context(STYLE)
 def subject_spread(names: Sequence[str], f1: Mapping[str, NDArray[np.floating]]) -> Figure:
     """Mean F1 of each test subject, sorted by the first system: how unequal the faces are.
 
@@ -368,4 +372,68 @@ def subject_spread(names: Sequence[str], f1: Mapping[str, NDArray[np.floating]])
     axes.set_ylabel("mean F1 at .5")
     axes.spines["left"].set_visible(False)
     figure.legend(loc="outside upper left", ncols=4, handletextpad=0.2)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def matrices(panels: Mapping[str, NDArray[np.floating]], aus: Sequence[int]) -> Figure:
+    """Matrices over pairs of AUs side by side on one scale: adjacency of truth, predictions, networks.
+
+    Orange is positive, blue negative, a dash undefined; each cell shows its number.
+
+    Args:
+      panels: title -> (k, k), nan where undefined.
+      aus: k AU numbers.
+    """
+    k, names = len(aus), [facs.column(au).removeprefix("AU") for au in aus]
+    side = WIDTH / max(2, len(panels))
+    figure = Figure(figsize=(side * len(panels), 1.02 * side), layout="constrained")
+    limit = max((float(np.nanmax(np.abs(values), initial=0)) for values in panels.values()), default=0) or 1
+    for axes, (title, values) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+    ):
+        shares = np.nan_to_num(values / limit)
+        axes.imshow(_tint(np.ones((k, k, 3)), shares), interpolation="nearest")
+        for (row, column), value in np.ndenumerate(values):
+            text = "–" if np.isnan(value) else f"{round(float(value), 2) + 0.0:.2f}".replace("0.", ".")
+            axes.text(column, row, text, ha="center", va="center", fontsize=min(8.5, 72 * side / k / 4))
+        axes.set_xticks(range(k), names)
+        axes.set_yticks(range(k), names)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        axes.set_title(title, color=INK)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def reliability(
+    names: Sequence[str],
+    probability: NDArray[np.floating],
+    rate: NDArray[np.floating],
+    count: NDArray[np.integer],
+) -> Figure:
+    """How often an AU is present where the network says p, a panel per AU; on the diagonal: calibrated.
+
+    Args:
+      names: (k,) of the panels.
+      probability, rate, count: (k, bins) mean probability, share present, and number of frames in each bin;
+        nan where a bin is empty. The dots' area grows with the number.
+    """
+    columns = min(7, len(names))
+    lines = -(-len(names) // columns)
+    figure = Figure(figsize=(WIDTH, lines * WIDTH / columns * 1.12), layout="constrained")
+    grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    for axes in grid[len(names) :]:
+        axes.set_visible(False)
+    for axes, name, x, y, n in zip(grid, names, probability, rate, count, strict=False):
+        axes.plot([0, 1], [0, 1], color=MUTED, lw=0.8, ls=(0, (2, 3)))
+        axes.plot(x[n > 0], y[n > 0], color=SERIES[0], lw=1.2)
+        axes.scatter(
+            x[n > 0], y[n > 0], s=4 + 90 * n[n > 0] / max(1, n.max()), color=SERIES[0], alpha=0.7, lw=0
+        )
+        axes.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1], aspect="equal")
+        axes.set_title(name, color=INK)
+        axes.tick_params(length=2, labelsize=8)
+    figure.supxlabel("probability", fontsize=9.5, color=MUTED)
+    figure.supylabel("share present", fontsize=9.5, color=MUTED)
     return figure

@@ -103,11 +103,17 @@ def write_run_page(workdir: Path, corpus: str, examples: Examples, out: Path) ->
         subjects={part: names for part, names in scores["subjects"].items()},
         stages=[_stage(scores, stage, models[stage]) for stage in stages],
         baselines=[
-            (name, score["mean"], tables.interval(score["mean"]))
-            for name, _, score in tables.systems(scores)[2 * len(stages) :]
+            (tables.BASELINES.get(name, name), score["mean"], tables.interval(score["mean"]))
+            for name, score in scores["baselines"].items()
         ],
         notes=tables.notes(scores),
+        choice=_choice(scores, last["selection"]),
+        unseen=_unseen(scores),
+        fold=tables.fold_name(scores["fold"]),
         facts=_facts(scores, models, predictions) | examples.get("facts", {}),
+        further=tables.events_and_relations(scores),
+        groups=tables.group_table(scores),
+        groups_of=tables.of_last_stage(scores),
         number=tables.number,
         interval=tables.interval,
         intervals=_intervals(scores),
@@ -119,7 +125,7 @@ def write_run_page(workdir: Path, corpus: str, examples: Examples, out: Path) ->
         localisation=_localisation(examples.get("localisation")),
         sequence=_localisation(examples.get("sequence")),
         failures=_localisation(examples.get("failures")),
-        video=_video(examples.get("video"), scores, stages[-1]),
+        video=_video(examples.get("video"), last),
         video_title=examples["video"]["title"] if "video" in examples else "",
         sheet=_sheet(examples.get("contact_sheet")),
         wall_time=examples.get("wall_time", {}),
@@ -167,7 +173,8 @@ def _check_axes(part: str, arrays: Mapping[str, Any], axes: dict[str, str]) -> N
 
 def _stage(scores: tables.Scores, stage: str, model: dict[str, Any]) -> dict[str, Any]:
     table = tables.stage_table(scores, stage)
-    half, honest = scores["stages"][stage]["at_half"], scores["stages"][stage]["honest"]
+    half = scores["stages"][stage]["at_half"]
+    rule = tables.rules(scores["stages"][stage])[-1]
     floor = scores["baselines"]["always_on"]["mean"]["f1"]
     gain = None if half["mean"]["f1"] is None or floor is None else half["mean"]["f1"] - floor
     return {
@@ -177,7 +184,8 @@ def _stage(scores: tables.Scores, stage: str, model: dict[str, Any]) -> dict[str
         "rows": table.to_numpy().tolist(),
         "aus": len(half["per_au"]),
         "half": half["mean"],
-        "honest": honest["mean"],
+        "chosen": None if rule == "at_half" else scores["stages"][stage][rule]["mean"],
+        "chosen_name": tables.SELECTIONS[rule],
         "gain": None if gain is None else f"{gain:+.3f}".replace("+0", "+").replace("-0", "−"),
         "clip_length": model["clip_length"],
     }
@@ -195,18 +203,29 @@ def _facts(
     versions = ", ".join(f"{name} {version}" for name, version in last["versions"].items())
     return {
         "Trained on": str(last["trained_on"]),
-        "Training subjects": f"{subjects['train']}, and {subjects['inner']} inner subjects that chose "
-        "epoch and thresholds",
-        "Test subjects": f"{subjects['test']}, unseen; {len(first['record']):,} frames",
-        "Protocol": f"{scores['protocol']}, fold {scores['fold']} of corpus {scores['corpus']}",
-        "Selection": f"{scores['selection']}: the epoch of highest mean F1 on inner subjects "
-        f"({epochs}); the test subjects were read once",
+        "Training subjects": f"{subjects['train']}; {_choice(scores, last['selection'])}",
+        "Test subjects": f"{subjects['test']}, {_unseen(scores)}; {len(first['record']):,} frames",
+        "Protocol": f"{scores['protocol']}, {tables.fold_name(scores['fold'])} of corpus {scores['corpus']}",
+        "Selection": f"{scores['selection']}; epochs: {epochs}",
         "Input": f"alignment {last['alignment']}, {last['image_size']} px{clip}",
         "Manifest": scores["manifest_hash"],
         "Parameters": last["hash"],
         "Licence": str(last["licence"]),
         "Versions": versions,
     }
+
+
+def _choice(scores: tables.Scores, selection: str) -> str:
+    """How epoch and thresholds of the model came about."""
+    return {
+        "honest": f"epoch and thresholds chosen on {len(scores['subjects']['inner'])} other, inner subjects",
+        "conventional": "the last epoch and threshold .5, nothing was chosen",
+        "optimistic": "epoch and thresholds chosen on the test subjects (optimistic)",
+    }[selection]
+
+
+def _unseen(scores: tables.Scores) -> str:
+    return "not trained on, but read to choose" if scores["selection"] == "optimistic" else "unseen"
 
 
 def _intervals(scores: tables.Scores) -> Picture:
@@ -253,7 +272,8 @@ def _spread(scores: tables.Scores, predictions: dict[str, dict[str, Any]]) -> Pi
 
 def _curves(history: list[dict[str, Any]], stage: str, chosen_epoch: int) -> Picture:
     rows = [row for row in history if row["stage"] == stage]
-    inner = [row for row in rows if "inner/f1" in row]
+    key = next((key for row in rows for key in ("inner/f1", "test/f1") if key in row), "")
+    scored = [row for row in rows if key in row]
     training = [row for row in rows if "loss" in row]
     names = dict.fromkeys(key for row in training for key in row)
     terms = {
@@ -265,13 +285,15 @@ def _curves(history: list[dict[str, Any]], stage: str, chosen_epoch: int) -> Pic
     figure = figures.loss_curves(
         np.array([row["step"] for row in training], dtype=float),
         terms,
-        np.array([row["step"] for row in inner], dtype=float),
-        np.array([np.nan if row["inner/f1"] is None else row["inner/f1"] for row in inner], dtype=float),
-        next((float(row["step"]) for row in inner if row["epoch"] == chosen_epoch), None),
+        np.array([row["step"] for row in scored], dtype=float),
+        np.array([row[key] for row in scored], dtype=float),
+        next((float(row["step"]) for row in scored if row["epoch"] == chosen_epoch), None),
+        key.removesuffix("/f1"),
     )
     ends = terms["loss"][[0, -1]] if len(training) else [np.nan, np.nan]
+    shown = [*terms, f"F1 of {key.removesuffix('/f1')} subjects"] if key else terms
     alt = (
-        f"Curves of stage {stage}: {', '.join(terms)} and inner F1 over {len(training)} logged steps. "
+        f"Curves of stage {stage}: {', '.join(shown)} over {len(training)} logged steps. "
         f"The loss goes from {ends[0]:.3g} to {ends[1]:.3g}."
     )
     return svg(figure, alt)
@@ -279,7 +301,7 @@ def _curves(history: list[dict[str, Any]], stage: str, chosen_epoch: int) -> Pic
 
 def _epochs(history: list[dict[str, Any]], stage: str, aus: list[int]) -> Picture | None:
     """Class distribution and recall per AU over epochs, where the network's loss logs them."""
-    rows = [row for row in history if row["stage"] == stage and "inner/f1" in row]
+    rows = [row for row in history if row["stage"] == stage and "loss" not in row]
     if not rows or any(f"recall/{facs.column(au)}" not in rows[0] for au in aus):
         return None
     panels = {
@@ -306,11 +328,10 @@ def _localisation(shown: Localisation | None) -> Picture | None:
     return webp(figure, alt)
 
 
-def _video(video: Video | None, scores: tables.Scores, stage: str) -> Picture | None:
+def _video(video: Video | None, model: dict[str, Any]) -> Picture | None:
     if video is None:
         return None
-    rows = scores["stages"][stage]["honest"]["per_au"]
-    threshold = {row["au"]: row["threshold"] for row in rows}
+    threshold = dict(zip(model["aus"], model["thresholds"], strict=True))
     figure = figures.timeline(
         video["timestamp"],
         video["probability"],

@@ -10,10 +10,13 @@ import pytest
 from small_run import random_batch
 
 from configs.lac import get_config
-from configs.tables.lac import TABLES, configure
-from jaxau import models, optim, train
+from configs.tables import PAPERS
+from jaxau import models, optim, reproduce, train
 from jaxau.config import from_dict
+from jaxau.report import published
 
+LAC = PAPERS["lac"]
+TABLES = {n: table for n, table in LAC.tables.items() if table.rows}
 ROWS = [pytest.param(n, i, id=f"{n}-{row.label}") for n, t in TABLES.items() for i, row in enumerate(t.rows)]
 TINY = {"block": "basic", "stage_sizes": (1,), "widths": (4,), "stem": "3x3", "features": 4}
 
@@ -36,9 +39,9 @@ TABLE_4 = [
 ]
 
 
-def _config(number, row, argument=None):
+def _config(number, row, corpus=None, budget="paper"):
     table = TABLES[number]
-    return from_dict(configure(table.rows[row], argument or table.variant).to_dict())
+    return reproduce.configure(LAC, table.rows[row], table.corpus, corpus or table.corpus, budget)
 
 
 def _tiny(config):
@@ -80,9 +83,10 @@ def _take_step(config, name):
 
 @pytest.mark.parametrize(("number", "row"), ROWS)
 def test_every_row_takes_a_step(number, row):
-    for argument in (None, "synthetic"):
-        config = _config(number, row, argument)
-        assert list(config.stages) == list(TABLES[number].rows[row].stages)
+    for corpus in (None, "synthetic"):
+        for budget in reproduce.BUDGETS:
+            config = _config(number, row, corpus, budget)
+            assert list(config.stages) == list(TABLES[number].rows[row].stages)
     config = _tiny(_config(number, row))
     for name, stage in config.stages.items():
         before, terms, after = _step(config, name)
@@ -120,7 +124,12 @@ def test_rows_that_tables_share_are_one():
     assert t16.label == "t = 16" and _config(5, 3) == _config(4, 1)
     assert _config(7, 0) == _config(4, 5)
     full = from_dict(get_config("bp4d").to_dict())
-    assert _config(7, 2) == _config(4, 6) == _config(8, 1) == full
+    assert _config(7, 2) == _config(4, 6) == _config(8, 1) == _config(2, 0) == full
+    for budget in reproduce.BUDGETS:
+        names = [[reproduce.run_name(_config(n, i, None, budget)) for i in range(len(TABLES[n].rows))]
+                 for n in (2, 4, 7)]  # fmt: skip
+        assert names[0] == [names[1][6]] and names[2] == [names[1][5], names[2][1], names[1][6]]
+        assert len({*names[0], *names[1], *names[2]}) == 8
 
 
 def test_tables_5_and_6_change_the_sampling_alone():
@@ -146,6 +155,41 @@ def test_table_8_counts():
         variables = jax.eval_shape(models.create(config, name).init, jax.random.key(0), image)
         found.append(sum(leaf.size for leaf in jax.tree.leaves(variables["params"])))
     assert [round(count / 1e6, 1) for count in found] == [23.5, 27.2]
+
+
+def test_each_row_finds_its_printed_number():
+    for number, table in TABLES.items():
+        cells = published.read_table("lac", reproduce.roman(number))
+        for row in table.rows:
+            assert row.published in {cell.method for cell in cells}, (number, row.label)
+        if table.shape == "settings":  # the tables of ours alone, in the order of print
+            assert [row.published for row in table.rows] == [cell.method for cell in cells]
+
+
+def test_budgets():
+    """What they bound, and that a row's own values stand over them."""
+    for number, table in TABLES.items():
+        for row in range(len(table.rows)):
+            for corpus in ("synthetic", table.corpus):
+                for stage in _config(number, row, corpus, "smoke").stages.values():
+                    assert stage.max_steps == 20
+            assert _config(number, row).stages["frames"].max_steps == 0
+    assert [_config(5, i, "synthetic", "smoke").data.clip_length for i in range(6)] == [2, 4, 8, 16, 32, 64]
+    assert [_config(6, i, "disfa", "short").data.subsequences for i in range(6)] == [1, 2, 4, 8, 12, 16]
+
+
+def test_small_budgets_train_the_small_network_on_the_corpus():
+    config = _config(3, 0, "disfa", "short")
+    assert config.network["block"] == "basic" and config.data.image_size == 96
+    assert (config.data.corpus, config.data.protocol) == ("disfa", "disfa-3fold")
+    assert config.data.aus == get_config("disfa").data.aus
+
+
+def test_synthetic_faces_show_the_aus_of_the_papers_corpus():
+    assert _config(2, 0, "synthetic", "short").data.aus == get_config("bp4d").data.aus
+    assert _config(3, 0, "synthetic", "short").data.aus == get_config("disfa").data.aus
+    with pytest.raises(ValueError, match=r"--budget=long: give one of \['smoke', 'short', 'paper'\]"):
+        _config(3, 0, "synthetic", "long")
 
 
 def test_chosen_stages():

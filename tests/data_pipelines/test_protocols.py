@@ -160,3 +160,49 @@ def test_a_protocol_in_code_may_not_overlap_either(monkeypatch):
     monkeypatch.setitem(protocols.PROTOCOLS, "twice", Protocol("x", (("A", "B"), ("B",))))
     with pytest.raises(ValueError, match=r"\['B'\] are in more than one fold"):
         folds("twice", manifest(["A", "B"], "x"))
+
+
+@pytest.mark.parametrize("name", ["bp4d-3fold", "disfa-3fold", "synthetic-3fold"])
+def test_a_redraw_is_a_partition_of_equal_folds_that_follows_from_its_seed(name):
+    data = FACES if name == "synthetic-3fold" else of_corpus(name)
+    own = folds(name, data)
+    redraws = [folds(name, data, fold_seed=seed) for seed in range(1, 6)]
+    for drawn in redraws:
+        assert sorted(s for test in drawn for s in test) == sorted(s for test in own for s in test)
+        sizes = sorted(map(len, drawn))
+        assert len(drawn) == len(own) and sizes[-1] - sizes[0] <= 1
+    assert redraws == [folds(name, data, fold_seed=seed) for seed in range(1, 6)]
+    partitions = {frozenset(map(frozenset, drawn)) for drawn in [own, *redraws]}
+    assert len(partitions) == 6  # other groups of subjects, not only other numbers of the same groups
+    assert folds(name, data, fold_seed=0) == own
+
+
+def test_redrawn_folds_share_the_strata_evenly():
+    attributes = {
+        name: {"sex": "fm"[i % 2], "skin tone": "ld"[i % 4 // 2], "glasses": "no"}
+        for i, name in enumerate(NAMES)
+    }
+    data = FACES | {"attributes": attributes}
+    for seed in range(1, 9):
+        drawn = folds("synthetic-3fold", data, seed)
+        for test in drawn:
+            cells = sorted(attributes[name]["sex"] + attributes[name]["skin tone"] for name in test)
+            assert cells == ["fd", "fl", "md", "ml"]  # 12 subjects, 3 of each kind, 3 folds
+    assert len({folds("synthetic-3fold", data, seed) for seed in range(1, 9)}) == 8
+    alone = FACES | {"attributes": {name: {"sex": name} for name in NAMES}}  # nobody is like anybody else
+    assert len({folds("synthetic-3fold", alone, seed) for seed in range(1, 9)}) > 6
+
+
+def test_inner_subjects_of_a_redraw_are_of_its_own_training_subjects():
+    for seed in range(1, 4):
+        split = split_subjects(FACES, "synthetic-3fold", 2, 0.25, 0, fold_seed=seed)
+        assert split.test == folds("synthetic-3fold", FACES, seed)[1]
+        assert len(split.inner) == 2 and sorted(split.train + split.inner + split.test) == NAMES
+
+
+def test_everyone_is_tested_and_nobody_trains():
+    for data in (FACES, of_corpus("disfa-3fold")):
+        split = split_subjects(data, protocols.EVERYONE, 1, 0.2, 0)
+        assert split.test == tuple(sorted(s["name"] for s in data["subjects"]))
+        assert split.train == split.inner == ()
+    assert protocols.EVERYONE not in {p["protocol"] for p in describe({})}

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ import pytest
 from data_pipelines.corpora import synthetic
 from data_pipelines.loader import make_data
 from data_pipelines.preparation import prepare
-from data_pipelines.records import Records, check
+from data_pipelines.records import Records, check, summarize
 from data_pipelines.synthetic import SynthConfig, SynthFaces
 from jaxau import facs
 from jaxau.config import Config, DataConfig, Stage
@@ -64,6 +65,26 @@ def test_manifest_says_that_it_is_synthetic_and_how_it_was_made(tiny_faces):
     folds = manifest["folds"]["synthetic-3fold"]
     assert sorted(name for fold in folds for name in fold) == [f"S00{i}" for i in range(9)]
     assert check(tiny_faces, "synthetic") == []
+
+
+def test_manifest_says_who_the_people_are_and_its_hash_holds_that(tiny_faces):
+    manifest = Records(tiny_faces, "synthetic").manifest
+    faces = SynthFaces(SynthConfig(tier="tiny", subjects=9, clips=2, frames=24, size=64, fps=8, nuisance=0.5))
+    for number, subject in enumerate(manifest["subjects"]):
+        traits, said = faces.person(number).traits, manifest["attributes"][subject["name"]]
+        assert said["sex"] == ("male" if traits.masculine else "female")
+        assert said["glasses"] == ("no" if traits.glasses is None else "yes")
+        third = 0 if traits.melanin < 0.30 else 1 if traits.melanin < 0.60 else 2  # of the population
+        assert said["skin tone"] == ["light", "medium", "dark"][third]
+        third = 0 if traits.age < 0.295 else 1 if traits.age < 0.524 else 2
+        assert said["age"] == ["young", "middle", "old"][third]
+    names = [subject["name"] for subject in manifest["subjects"]]
+    assert summarize([], manifest, names) != summarize([], manifest | {"attributes": {}}, names)
+    without = {key: value for key, value in manifest.items() if key != "attributes"}
+    # As it was before there were attributes, so that corpora without them are still the same data sets.
+    meaning = {key: without[key] for key in ("aus", "label_rule", "landmarks", "alignment", "folds")}
+    expected = hashlib.sha256(json.dumps([meaning, names], sort_keys=True).encode()).hexdigest()
+    assert summarize([], without, names)["hash"] == expected
 
 
 def test_loader_reads_it(tiny_faces):

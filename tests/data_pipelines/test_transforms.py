@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from data_pipelines.transforms import augment, evaluation_input
-from jaxau.config import Augment
+from jaxau.config import VARIANTS, Augment
 from jaxau.faces.align import to_network_input
 from jaxau.faces.landmarks import mirror_order
 
@@ -128,3 +128,19 @@ def test_evaluation_sees_what_prediction_sees(resize_to, image_size):
         np.testing.assert_array_equal(out[i], to_network_input(images[i], image_size, resize_to))
         for j in range(5):
             np.testing.assert_allclose(points[i, j], find(out[i], COLORS[j]), atol=0.12)
+
+
+def test_variants_are_five_crops_and_their_mirror_images():
+    images, landmarks = dotted(t=1)
+    options = Augment(resize_to=264)
+    made = [evaluation_input(images, landmarks, options, 256, variant) for variant in range(VARIANTS)]
+    for variant, (inputs, points) in enumerate(made):
+        names = mirror_order(5) if variant % 2 else range(5)  # what was left is right
+        for j, color in enumerate(names):
+            np.testing.assert_allclose(points[0, j], find(inputs[0], COLORS[color]), atol=0.12)
+    nose = np.array([points[0, 2] for _, points in made])
+    # Relative to the centre crop: top left, top right, bottom left, bottom right.
+    np.testing.assert_allclose(nose[2::2] - nose[0], [[4, 4], [-4, 4], [4, -4], [-4, -4]])
+    np.testing.assert_allclose(nose[1::2], np.stack([255 - nose[::2, 0], nose[::2, 1]], -1), atol=1e-4)
+    for as_it_is, mirrored in zip(made[::2], made[1::2], strict=True):
+        np.testing.assert_array_equal(mirrored[0], as_it_is[0][:, :, ::-1])

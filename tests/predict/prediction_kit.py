@@ -15,22 +15,31 @@ AUS = (1, 12, 25)
 
 
 class Tiny(nn.Module):
-    """Logits from coarse brightness; over time each frame adds to the one before (causal)."""
+    """Logits from coarse brightness; over time each frame adds to the one before (causal).
+
+    One that remembers hands the sum on, as a recurrent network its state.
+    """
 
     temporal: bool = False
+    remembers: bool = False
 
     @nn.compact
-    def __call__(self, image: jnp.ndarray, train: bool = False) -> dict[str, jnp.ndarray]:
+    def __call__(
+        self, image: jnp.ndarray, train: bool = False, state: jnp.ndarray | None = None
+    ) -> dict[str, jnp.ndarray]:
         x = image.astype(jnp.float32) / 255 - 0.5
         *lead, side, _, _ = x.shape
         x = x.reshape(*lead, 4, side // 4, 4, side // 4, 3).mean((-4, -2)).reshape(*lead, 48)
         logits = nn.Dense(len(AUS), name="head")(x)
         if self.temporal:
             logits = jnp.cumsum(logits, axis=1)
+        if self.remembers:
+            logits = logits if state is None else logits + state[:, None]
+            return {"logits": logits, "state": logits[:, -1]}
         return {"logits": logits}
 
 
-def fake_model(clip_length: int = 0, side: int = 32, resize_to: int = 36) -> Model:
+def fake_model(clip_length: int = 0, side: int = 32, resize_to: int = 36, remembers: bool = False) -> Model:
     kernel = np.random.default_rng(0).normal(0, 1.5, (48, len(AUS))).astype(np.float32)
     variables = {"params": {"head": {"kernel": kernel, "bias": np.zeros(len(AUS), np.float32)}}}
     stage = "clips" if clip_length else "frames"
@@ -54,7 +63,7 @@ def fake_model(clip_length: int = 0, side: int = 32, resize_to: int = 36) -> Mod
         "epoch": 3,
         "hash": "0123",
     }
-    return Model(Tiny(temporal=clip_length > 0), variables, info)
+    return Model(Tiny(clip_length > 0, remembers), variables, info)
 
 
 FACE = np.array([[24, 20], [40, 20], [32, 28], [26, 36], [38, 36]], float)

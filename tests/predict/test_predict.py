@@ -78,8 +78,31 @@ def test_each_face_has_windows_of_its_own():
     assert [frame.index for frame in done] == list(range(7))
 
 
-def test_a_new_file_begins_a_new_window():
-    predictor = Predictor(fake_model(clip_length=4))
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+def test_a_network_with_a_state_remembers_each_track_from_window_to_window(batch_size):
+    """The fake network adds up all frames since the track began; faces 0 and 1 come and go."""
+    predictor = Predictor(fake_model(clip_length=3, remembers=True), batch_size=batch_size)
+    present = {0: [i for i in range(11) if i != 7], 1: range(2, 10)}
+
+    def frames():
+        for i in range(11):
+            here = [LandmarkRow(f, FACE + 5 * f, None) for f in (0, 1) if i in present[f]]
+            yield predictor.prepare(Frame(i, i / 25, picture(i)), faces_of_landmarks(here))
+
+    done = list(predictor.stream(frames()))
+    assert [frame.index for frame in done] == list(range(11))
+    for face_id, tracks in {0: [range(7), range(8, 11)], 1: [range(2, 10)]}.items():
+        for track in tracks:
+            total = np.zeros(len(AUS))
+            for i in track:
+                total = total + expected_logits(picture(i), FACE + 5 * face_id)
+                (face,) = [face for face in done[i].faces if face.face_id == face_id]
+                np.testing.assert_allclose(face.probability, sigmoid(total), atol=1e-5, err_msg=f"frame {i}")
+
+
+@pytest.mark.parametrize("remembers", [False, True])
+def test_a_new_file_begins_a_new_window(remembers):
+    predictor = Predictor(fake_model(clip_length=4, remembers=remembers))
 
     def items():
         for file in range(2):
@@ -96,7 +119,7 @@ def test_nothing_is_recompiled_for_the_last_batch():
     predictor = Predictor(fake_model(), batch_size=4)
     for count in (9, 1, 4):
         predictor([picture(i) for i in range(count)], np.stack([FACE] * count))
-    assert predictor._probabilities._cache_size() == 1
+    assert predictor._step._cache_size() == 1
 
 
 def test_frames_do_not_wait_forever_for_a_full_batch():

@@ -66,7 +66,8 @@ def write_run(workdir, synthetic=True, undefined=None, n_subjects=16, frames=60,
         folder.mkdir(parents=True)
         model = {
             "network": "lac", "stage": stage, "aus": list(AUS), "thresholds": thresholds.tolist(),
-            "threshold_source": "inner subjects", "alignment": "jaa256", "image_size": 96,
+            "threshold_source": "inner subjects", "selection": "honest",
+            "alignment": "jaa256", "image_size": 96,
             "clip_length": 16 if stage == "clips" else 0, "trained_on": scores["trained_on"],
             "synthetic": synthetic, "corpus": "synthetic", "protocol": "synthetic-3fold", "fold": 1,
             "manifest_hash": scores["manifest_hash"],

@@ -126,3 +126,28 @@ def test_epoch_lines_name_each_au_at_its_line_without_overlap() -> None:
     assert height["AU06"] == 0.2 and height["AU12"] - height["AU06"] >= 0.055 * 0.5 - 1e-9
     assert height["AU01"] == 0.5
     assert len({line.get_color() for line in axes.lines}) == 3  # one of each face region
+
+
+def test_matrices_share_one_scale_and_show_the_undefined_as_a_dash():
+    truth = np.array([[1.0, -0.5], [-0.5, np.nan]])
+    predicted = np.array([[1.0, 0.25], [0.25, 1.0]])
+    figure = figures.matrices({"truth": truth, "stage frames": predicted}, [6, 12])
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["truth", "stage frames"]
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["06", "12"]
+    cells = {t.get_position(): t.get_text() for t in figure.axes[0].texts}
+    assert cells[(0, 1)] == "-.50" and cells[(1, 1)] == "–"
+    first, second = (np.asarray(axes.images[0].get_array()) for axes in figure.axes)
+    np.testing.assert_allclose(first[0, 0], second[0, 0])  # 1 is 1 in both
+    assert first[0, 1, 2] > first[0, 1, 0] and second[0, 1, 0] > second[0, 1, 2]  # blue; orange
+    np.testing.assert_allclose(first[1, 1], 1)  # undefined stays white
+
+
+def test_reliability_leaves_empty_bins_out():
+    probability = np.array([[0.1, np.nan, 0.9], [0.2, 0.5, 0.8]])
+    rate = np.array([[0.0, np.nan, 0.7], [0.3, 0.5, 0.9]])
+    count = np.array([[5, 0, 10], [1, 1, 1]])
+    figure = figures.reliability(["AU01", "AU12"], probability, rate, count)
+    np.testing.assert_allclose(figure.axes[0].lines[1].get_xydata(), [[0.1, 0.0], [0.9, 0.7]])
+    assert len(figure.axes[1].lines[1].get_xdata()) == 3
+    small, large = figure.axes[0].collections[0].get_sizes()
+    assert large > small

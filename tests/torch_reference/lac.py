@@ -125,10 +125,10 @@ class LAC(nn.Module):
         feature = self.trunk((x - mean[:, None, None]) / std[:, None, None])
         n, channels, height, width = feature.shape
         y = self.lock(F.adaptive_avg_pool2d(feature, 1).flatten(1))  # Eqs. 1, 2
-        weight = self.lock.weight[None, :, :, None, None]
-        similarity = F.cosine_similarity(feature[:, None], weight, dim=2)  # (n, k, i, j), Eq. 3
-        selected = similarity[:, :, None] * feature[:, None]  # F_c
-        v = self.reduce(selected.mean((3, 4)))
+        direction, unit = F.normalize(self.lock.weight, dim=1), F.normalize(feature, dim=1)
+        similarity = torch.einsum("nchw,kc->nkhw", unit, direction)  # Eq. 3
+        # The mean of each F_c, never held as a whole: that alone would cost a quarter of the trunk.
+        v = self.reduce(torch.einsum("nkhw,nchw->nkc", similarity, feature) / (height * width))
         alpha = ((torch.sigmoid(y).detach() - 0.5).abs() / 0.5)[..., None]  # Eq. 10
         v = v * alpha + self.gat(v) * (1 - alpha)  # Eq. 11
         if self.lstm is not None:
@@ -147,7 +147,7 @@ class LAC(nn.Module):
 def roi_align(maps, centers, side, bins, samples=2):
     """RoIAlign of maps (n, h, w) around centres (n, r, 2), shares of the image: (n, r, bins, bins)."""
     n, height, width = maps.shape
-    steps = (torch.arange(bins * samples) + 0.5) / (bins * samples) - 0.5
+    steps = (torch.arange(bins * samples, device=maps.device) + 0.5) / (bins * samples) - 0.5
     x = centers[..., 0, None] + side * steps  # (n, r, points), shares of the image
     y = centers[..., 1, None] + side * steps
     x, y = x[..., None, :].expand(-1, -1, len(steps), -1), y[..., :, None].expand(-1, -1, -1, len(steps))
@@ -160,6 +160,11 @@ def roi_align(maps, centers, side, bins, samples=2):
     return F.avg_pool2d(points, samples)
 
 
+def mean_where(values, mask):
+    """Mean over the chosen values; in this form a GPU need not tell how many there are."""
+    return (values * mask).sum() / mask.sum()
+
+
 class Loss:
     """Eqs. 4 to 6 and 12 to 17; ``w_diff``, ``w_dist`` and ``w`` are those of Eqs. 13 to 15."""
 
@@ -167,11 +172,13 @@ class Loss:
     beta1 = beta2 = 0.9
     delta = 0.5
 
-    def __init__(self, kind, occurrences, coded):
+    def __init__(self, kind, occurrences, coded, device="cpu"):
         self.kind = kind
-        rate = torch.as_tensor(np.asarray(occurrences) / np.asarray(coded), dtype=torch.float32)
+        rate = torch.as_tensor(
+            np.asarray(occurrences) / np.asarray(coded), dtype=torch.float32, device=device
+        )
         self.w_diff = self.w_dist = self.w = self._sum_to_number(1 / rate)
-        self.tp = self.fn = self.n = torch.zeros(len(rate))
+        self.tp = self.fn = self.n = torch.zeros_like(rate)
 
     @staticmethod
     def _sum_to_number(w):
@@ -188,15 +195,15 @@ class Loss:
         )
         if self.kind == "dwa":  # the weights of WA, Eq. 12, come from the training set once and for all
             self.w = self.delta * self.w_diff + (1 - self.delta) * self.w_dist
-        self.tp = self.fn = self.n = torch.zeros(len(self.w))
+        self.tp = self.fn = self.n = torch.zeros_like(self.w)
 
     def classification(self, logits, labels, coded):
         p = torch.sigmoid(logits)
         if self.kind == "ce":
-            return F.binary_cross_entropy_with_logits(logits, labels, reduction="none")[coded].mean()
+            return mean_where(F.binary_cross_entropy_with_logits(logits, labels, reduction="none"), coded)
         log_p, log_not = p.clamp(min=1e-8).log(), (1 - p).clamp(min=1e-8).log()
         loss = -self.w * (labels * log_p + (1 - labels) * p.detach() * log_not)
-        return loss[coded].mean()
+        return mean_where(loss, coded)
 
     def __call__(self, outputs, batch, roi_size=0.25, roi_bins=2):
         """The total and its terms, from outputs of ``LAC`` and a batch of tensors named as jaxau's."""
@@ -217,11 +224,12 @@ class Loss:
         map_in = roi_align(maps.flatten(0, 1), centers.flatten(0, 1), roi_size, roi_bins)
         map_in = map_in.view(n, k, 2, -1)
 
-        localization = -norm_in.mean(-1)[known].mean()  # Eq. 4
+        localization = -mean_where(norm_in.mean(-1), known)  # Eq. 4
         activated, unactivated = known & (labels == 1), known & (labels == 0)
-        activation = -map_in.mean((2, 3))[activated].mean() + map_in.mean((2, 3))[unactivated].mean()  # Eq. 5
+        inside = map_in.mean((2, 3))
+        activation = -mean_where(inside, activated) + mean_where(inside, unactivated)  # Eq. 5
         gap = (map_in.mean(-1) - maps.mean((2, 3))[..., None]) ** 2
-        consistency = 0.5 * gap.sum(-1)[known].mean()  # Eq. 6
+        consistency = 0.5 * mean_where(gap.sum(-1), known)  # Eq. 6
         lock = self.classification(out["lock_logits"], labels, coded)
         check = self.classification(out["logits"], labels, coded)
         terms = [localization, activation, consistency, lock, check]
@@ -237,7 +245,7 @@ class Loss:
 
 def in_jaxaus_layout(twin, values):
     """``values`` (a dict by torch name: the parameters, or their gradients) as jaxau's tree of parameters."""
-    v = {name: value.detach().numpy() for name, value in values.items()}
+    v = {name: value.detach().cpu().numpy() for name, value in values.items()}
     k = len(twin.classify)
     own, other = np.split(v["gat.a"], 2)
     tree = {
@@ -260,6 +268,27 @@ def in_jaxaus_layout(twin, values):
             "recurrent": v["lstm.weight_hh_l0"].T,
             "bias": v["lstm.bias_ih_l0"],  # torch's second bias is zero here
         }
+    for name, module, node, layer in _trunk_layers(twin, tree["trunk"]):
+        weight = v[f"trunk.{name}.weight"]
+        if isinstance(module, nn.Conv2d):
+            node[layer] = {"kernel": weight.transpose(2, 3, 1, 0)}  # out, in, h, w -> h, w, in, out
+        else:
+            node[layer] = {"scale": weight, "bias": v[f"trunk.{name}.bias"]}
+    return tree
+
+
+def statistics_in_jaxaus_layout(twin):
+    """The running averages of BatchNorm as jaxau's tree ``batch_stats``."""
+    tree = {}
+    for _, module, node, layer in _trunk_layers(twin, tree):
+        if isinstance(module, nn.BatchNorm2d):
+            values = {"mean": module.running_mean, "var": module.running_var}
+            node[layer] = {name: value.cpu().numpy().copy() for name, value in values.items()}
+    return {"trunk": {name: node for name, node in tree.items() if node}}
+
+
+def _trunk_layers(twin, tree):
+    """Each convolution and BatchNorm: torch's name, the module, jaxau's node of ``tree``, the name in it."""
     short = {"downsample.0": "downsample_conv", "downsample.1": "downsample_bn"}
     for name, module in twin.trunk.named_modules():
         if not isinstance(module, nn.Conv2d | nn.BatchNorm2d):
@@ -268,10 +297,4 @@ def in_jaxaus_layout(twin, values):
         for theirs, ours in short.items():
             path = path.replace(theirs, ours)
         *block, layer = path.split(".")
-        node = tree["trunk"].setdefault("_".join(block), {}) if block else tree["trunk"]
-        weight = v[f"trunk.{name}.weight"]
-        if isinstance(module, nn.Conv2d):
-            node[layer] = {"kernel": weight.transpose(2, 3, 1, 0)}  # out, in, h, w -> h, w, in, out
-        else:
-            node[layer] = {"scale": weight, "bias": v[f"trunk.{name}.bias"]}
-    return tree
+        yield name, module, tree.setdefault("_".join(block), {}) if block else tree, layer

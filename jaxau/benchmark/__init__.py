@@ -1,0 +1,1 @@
+"""Speed and size on this machine; `launch.bench` runs it, `jaxau.report.speed` tells it."""

@@ -1,0 +1,188 @@
+"""The papers' tables in their own shape, what came out here beside what was printed.
+
+F1 is in percent, as the papers print it. A printed number always stands under the name of the paper's
+corpus, a number of ours under that of the data it was measured on; the two are never in one column.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from jaxau import facs
+from jaxau.report import tables
+from jaxau.report.published import Cell
+from jaxau.report.tables import UNDEFINED, Scores
+
+SELECTIONS = {"honest": "honest thresholds", "at_half": "threshold .5"}
+"""The rules for thresholds that a table shows, the honest one first."""
+
+CORPUS_NAMES = {
+    "bp4d": "BP4D",
+    "disfa": "DISFA",
+    "bp4d_plus": "BP4D+",
+    "bp4dplus": "BP4D+",
+    "gft": "GFT",
+    "aff_wild2": "Aff-Wild2",
+    "raf_au": "RAF-AU",
+    "fec": "FEC",
+    "mixture": "BP4D + DISFA + Aff-Wild2",
+    "synthetic": "synthetic faces",
+}
+
+_FAILED = "failed"
+
+
+class Result(NamedTuple):
+    """One row as it came out here.
+
+    Attributes:
+      label: of the row.
+      published: the row's method among the published numbers; "" where it has none.
+      about: columns that only the CSV has, such as the run's folder and seed.
+      scores: of one run (``scores.json``), or the mean of its folds; None where nothing came out.
+      pooled: of all folds' predictions, whose intervals stand beside the mean of folds.
+      stage: the stage that the row is about.
+      size: ``parameters`` and ``macs`` of the row's network.
+      error: why nothing came out.
+    """
+
+    label: str
+    published: str
+    about: Mapping[str, Any] = {}
+    scores: Scores | None = None
+    pooled: Scores | None = None
+    stage: str = ""
+    size: Mapping[str, int] = {}
+    error: str = ""
+
+    def score(self, selection: str) -> dict[str, Any] | None:
+        """What ``metrics.score`` returned for the row, with the intervals of the pooled predictions."""
+        if self.scores is None:
+            return None
+        score: dict[str, Any] = self.scores["stages"][self.stage][selection]
+        if self.pooled is None:
+            return score
+        pooled = self.pooled["stages"][self.stage][selection]
+        ends = ("f1_low", "f1_high")
+        per_au = [
+            row | {end: of_all[end] for end in ends}
+            for row, of_all in zip(score["per_au"], pooled["per_au"], strict=True)
+        ]
+        return score | {"mean": score["mean"] | {e: pooled["mean"][e] for e in ends}, "per_au": per_au}
+
+
+def corpus_name(corpus: str) -> str:
+    """``BP4D``; ``BP4D to DISFA`` of "bp4d_to_disfa", trained on the one and tested on the other."""
+    return " to ".join(CORPUS_NAMES.get(part, part) for part in corpus.split("_to_"))
+
+
+def percent(value: float | None) -> str:
+    """A share as ``61.2``, or a dash."""
+    return UNDEFINED if value is None else f"{100 * value:.1f}"
+
+
+def percent_interval(row: Mapping[str, Any]) -> str:
+    """``61.2 [55.1, 66.8]``, without brackets where there is no interval."""
+    if row["f1_low"] is None:
+        return percent(row["f1"])
+    return f"{percent(row['f1'])} [{percent(row['f1_low'])}, {percent(row['f1_high'])}]"
+
+
+def setting_table(results: Sequence[Result], cells: Sequence[Cell], printed: str, ours: str) -> pd.DataFrame:
+    """A row per setting: mean F1 of ours under each rule for thresholds, and the printed one.
+
+    Args:
+      results: rows in order.
+      cells: published cells of the table.
+      printed: corpus of the paper's numbers.
+      ours: corpus of ours.
+    """
+    means = {cell.method: cell.value for cell in cells if cell.metric == "f1" and cell.au == "mean"}
+    rows = []
+    for result in results:
+        row = {"setting": result.label}
+        for selection, name in SELECTIONS.items():
+            score = result.score(selection)
+            column = f"F1 [95 %], {corpus_name(ours)}, {name}"
+            row[column] = percent_interval(score["mean"]) if score else _FAILED
+        rows.append(row | {f"printed F1, {corpus_name(printed)}": _plain(means.get(result.published))})
+    return pd.DataFrame(rows)
+
+
+def method_table(results: Sequence[Result], cells: Sequence[Cell], printed: str, ours: str) -> pd.DataFrame:
+    """A row per method, published ones first and ours last: F1 of each AU, and their mean.
+
+    An AU that one side does not have is a dash there. Arguments as `setting_table`.
+    """
+    cells = [cell for cell in cells if cell.metric == "f1" and cell.au is not None]
+    scored = [score for result in results if (score := result.score("honest"))]
+    published = [cell.au for cell in cells if isinstance(cell.au, int)]
+    aus = sorted({*published, *(row["au"] for score in scored for row in score["per_au"])})
+    rows = []
+    for method in dict.fromkeys(cell.method for cell in cells):
+        values = {cell.au: cell.value for cell in cells if cell.method == method}
+        row = {"method": method, "data": f"{corpus_name(printed)} (printed)"}
+        row |= {facs.column(au): _plain(values.get(au)) for au in aus}
+        rows.append(row | {"mean [95 %]": _plain(values.get("mean"))})
+    for result in results:
+        for selection, name in SELECTIONS.items():
+            score = result.score(selection)
+            found = {row["au"]: percent(row["f1"]) for row in score["per_au"]} if score else {}
+            row = {"method": f"{result.label}, here, {name}", "data": corpus_name(ours)}
+            row |= {facs.column(au): found.get(au, UNDEFINED) for au in aus}
+            rows.append(row | {"mean [95 %]": percent_interval(score["mean"]) if score else _FAILED})
+    return pd.DataFrame(rows)
+
+
+def size_table(results: Sequence[Result], cells: Sequence[Cell]) -> pd.DataFrame:
+    """A row per method: parameters and multiply-accumulates, counted here and printed."""
+    printed = {(cell.method, cell.metric): cell.value for cell in cells}
+    counted = {result.published or result.label: result for result in results}
+    labels = {key: result.label for key, result in counted.items()}
+    rows = []
+    for method in dict.fromkeys([*(cell.method for cell in cells), *counted]):
+        row = {"method": labels.get(method, method)}
+        for key, unit, scale, digits in (("parameters", "M", 1e6, 2), ("macs", "G", 1e9, 2)):
+            size = counted[method].size.get(key) if method in counted else None
+            failed = _FAILED if method in counted else UNDEFINED
+            row[f"{key}, {unit}, counted"] = failed if size is None else f"{size / scale:.{digits}f}"
+            row[f"{key}, {unit}, printed"] = _plain(printed.get((method, key)))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def long_table(results: Sequence[Result], cells: Sequence[Cell], printed: str) -> pd.DataFrame:
+    """All numbers unrounded: a row per setting, rule for thresholds and AU (or mean).
+
+    F1 of ours is a share; ``printed`` is in the unit of print, on ``printed_corpus``.
+    """
+    values = {(cell.method, cell.metric, cell.au): cell.value for cell in cells}
+    rows: list[dict[str, Any]] = []
+    for result in results:
+        key = {"row": result.label, **result.about}
+        if result.error:
+            rows.append(key | {"error": result.error})
+        for metric, size in result.size.items():
+            print_value = values.get((result.published, metric, None))
+            rows.append(key | {"metric": metric, "value": size, "printed": print_value})
+        for selection in SELECTIONS:
+            if score := result.score(selection):
+                for au, row in [("mean", score["mean"])] + [(row["au"], row) for row in score["per_au"]]:
+                    rows.append(
+                        key
+                        | {"selection": selection, "metric": "f1", "au": au, "value": row["f1"]}
+                        | {"low": row["f1_low"], "high": row["f1_high"]}
+                        | {"printed": values.get((result.published, "f1", au)), "printed_corpus": printed}
+                    )
+    return pd.DataFrame(rows)
+
+
+def document(title: str, lines: Sequence[str], table: pd.DataFrame) -> tuple[str, str]:
+    """The table as Markdown and as LaTeX, below and above ``lines`` of what it stands on."""
+    markdown = [f"# {title}", "", *tables.markdown_table(table), "", *(f"{line}\n" for line in lines)]
+    return "\n".join(markdown).rstrip() + "\n", tables.latex_table(table, " ".join([f"{title}.", *lines]))
+
+
+def _plain(value: float | None) -> str:
+    return UNDEFINED if value is None else f"{value:.1f}"
