@@ -68,7 +68,7 @@ def identity_basis() -> IdentityBasis:
         "lower_face_length": _field(y=-7 * longer - 3 * smoothstep(-119, -160, y)),
         "jaw_width": _field(x=5 * SIDE * spot(ax, y, (52, -80), (22, 26))),
         "chin": bump((0, -100), (14, 11), (0, -2, 5)),
-        "nose_length": bump((0, -40), (14, 9), (0, -3.5, 0)) + bump((0, -20), (9, 12), (0, -1, 0)),
+        "nose_length": bump((0, -40), (14, 9), (0, -2.6, 0)) + bump((0, -20), (9, 12), (0, -0.8, 0)),
         "nose_width": bump((14, -41), (7, 7), (3, 0, 0.6)),
         "nose_projection": bump((0, -30), (9, 16), (0, 0, 3.8)),
         "nose_hump": bump((0, -14), (7, 9), (0, 0, 2.3)),
