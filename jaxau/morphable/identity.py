@@ -4,9 +4,9 @@ A person is a vector of standard normal coefficients. Every mode vanishes on the
 doubled rows, except the two that are meant to open the eyes more or less: a lip-thickness mode that
 leaked into the lip line would show teeth that no AU accounts for.
 
-The last six say how a face rests. Brows hang low and together, lids are heavy, corners of the mouth
-turn down on people who feel nothing (standard deviations 1.6, .7 and 1.3 mm), so that a single picture
-is ambiguous and only the same face at another time tells.
+The last six say how a face rests. Brows hang low, lids are heavy, corners of the mouth turn down on people
+who feel nothing (standard deviations 1.2, .5 and 1.0 mm, beside those of the other modes), so that a single
+picture is ambiguous and only the same face at another time tells.
 """
 
 from dataclasses import dataclass
@@ -85,12 +85,12 @@ def identity_basis() -> IdentityBasis:
         "forehead_height": _field(y=6 * smoothstep(25, 118, y), z=2 * smoothstep(25, 70, y)),
         "mouth_height": _field(y=-2.2 * spot(ax, y, (0, LIP_LINE), (40, 16))),
         "forehead_slope": _field(z=-6 * spot(ax, y, (0, 75), (55, 25)) + 2 * spot(ax, y, (0, 20), (40, 15))),
-        "resting_brow": 0.21 * action_field(4) * [0, 1, 1],  # low, no closer
-        "resting_inner_brow": 0.155 * action_field(1),
-        "resting_lids": -0.7 * EYE_OPENING.upper,
-        "resting_corners": 0.14 * action_field(15),
-        "resting_cheeks": 0.18 * sum((bump(*item) for item in BUMPS[6]), np.zeros_like(MEAN_HEAD)),
-        "resting_chin": 0.14 * action_field(17),
+        "resting_brow": 0.16 * action_field(4) * [0, 1, 1],  # low, no closer
+        "resting_inner_brow": 0.115 * action_field(1),
+        "resting_lids": -0.55 * EYE_OPENING.upper,
+        "resting_corners": 0.105 * action_field(15),
+        "resting_cheeks": 0.135 * sum((bump(*item) for item in BUMPS[6]), np.zeros_like(MEAN_HEAD)),
+        "resting_chin": 0.105 * action_field(17),
     }
     eyeball = {"face_width": 1.7, "eye_spacing": 1.8}
     mouth = {"mouth_height": -2.2}

@@ -80,7 +80,7 @@ def a_mirrored_turn_gives_the_mirrored_picture(
 
 
 def an_au_changes_its_own_place() -> Wrong:
-    """Gate 5: with camera and light fixed, pixels change at the AU, more with each letter, and little elsewhere."""
+    """Gate 5: under a fixed camera and light, an AU changes its own place, more with each letter."""
     wrong: Wrong = []
     for au, places in REGIONS.items():
         inside, weakest, outside = np.zeros(6), [], []

@@ -1,4 +1,4 @@
-"""An independent check: a face detector that was trained on photographs finds these faces, and their parts."""
+"""An independent check: a face detector that was trained on photographs finds these faces and their parts."""
 
 import dataclasses
 from pathlib import Path
@@ -73,7 +73,7 @@ def test_yunet_puts_its_points_where_they_are(detector: cv2.FaceDetectorYN) -> N
     # Where a detector puts a point is its own definition: one constant offset per point is taken off.
     off = np.linalg.norm(np.array(errors) - np.mean(errors, 0), axis=-1)
     print(
-        f"five points of {len(off)} faces are off by {100 * off.mean():.1f} %: {np.round(100 * off.mean(0), 1)}"
+        f"five points of {len(off)} faces: off by {100 * off.mean():.1f} %, {np.round(100 * off.mean(0), 1)}"
     )
     assert len(off) > 140 and off.mean() < 0.09
 
