@@ -140,10 +140,10 @@ def draw_triplets(
         for hard in kept
     ]
     three, by_movement, by_intensity = (np.concatenate(parts) for parts in zip(*chosen, strict=True))
-    hard = np.arange(count) < hard_wanted
+    is_hard = np.arange(count) < hard_wanted
     classes = np.array([len(set(row)) for row in kind[three]])
     mixed = rng.permutation(count)
-    return Triplets(pool[three][mixed], classes[mixed], hard[mixed], by_movement[mixed], by_intensity[mixed])
+    return Triplets(pool[three][mixed], classes[mixed], is_hard[mixed], by_movement[mixed], by_intensity[mixed])
 
 
 def _pair_distances(values: Floats, three: Ints) -> Floats:

@@ -43,9 +43,9 @@ def scores_by_group(
 
     Returns:
       ``groups``: name -> ``score`` with the number of ``frames``; ``worst`` and ``best``: names of the groups
-      with the lowest and highest mean skew-normalised F1 over the AUs that every group has, ``aus`` (F1 itself
-      follows how often an AU occurs, which differs between groups); ``gap``: their difference. Worst, best and
-      gap are None if fewer than two groups or no common AU are left.
+      with the lowest and highest mean skew-normalised F1 over the AUs that every group has, ``aus`` (F1
+      follows how often an AU occurs, which differs between groups); ``gap``: their difference. Worst, best
+      and gap are None if fewer than two groups or no common AU are left.
 
     Raises:
       ValueError: not one group name for each frame.
