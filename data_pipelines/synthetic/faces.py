@@ -33,6 +33,7 @@ _PARTING = {  # columns of the AUs that part the lips, and how far
     if lip_gap(np.eye(len(SYNTHETIC_AUS))[index]) > 0
 }
 _LEAST_SEEN = 0.05  # intensity below which an AU is in no phase but neutral
+_LEAST_OF_JAW = 0.8
 _STREAMED_IN_A_ROW = 16
 OCCURRENCE = 1.5  # intensity from which an AU counts as present: DISFA's rule, rounded >= 2
 
@@ -110,6 +111,15 @@ def visible_intensities(person: Person, drive: Floats, scale: str = "linear") ->
     return labels.astype(np.float32)
 
 
+def _open_with_the_jaw(person: Person, intensity: Floats, scale: str) -> None:
+    """Part the lips of people whose jaw alone parts them little: AU25 is at least .8 of AU26 and AU27."""
+    jaw = intensity[:, [SYNTHETIC_AUS.index(au) for au in (26, 27)]].max(1)
+    others = np.array(intensity)
+    others[:, _LIPS_PART] = 0
+    missing = _LEAST_OF_JAW * jaw - visible_intensities(person, others, scale)[:, _LIPS_PART]
+    intensity[:, _LIPS_PART] = np.maximum(intensity[:, _LIPS_PART], missing)
+
+
 def _phases(phase: Ints, drive: Floats, labels: Floats) -> Ints:
     """Phases of the labels: none where an AU cannot be seen; parted lips follow what parts them most."""
     phase = np.array(phase)
@@ -157,6 +167,7 @@ class SynthFaces:
             rng = np.random.default_rng(np.random.SeedSequence(self._key(_CLIP, subject, clip)))
             frames, fps = config.shape.frames, config.shape.fps
             course = draw_course(rng, frames, fps, config.profile, config.style, neutral_start=clip == 0)
+            _open_with_the_jaw(person, course.intensity, config.scale)
             # Lips that other AUs part cannot be pressed either: settle what is seen, then drop
             # the same share of the commands.
             drive = settle(visible_intensities(person, course.intensity, config.scale))

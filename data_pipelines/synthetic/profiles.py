@@ -95,7 +95,7 @@ _DISFA = {
 }
 
 PROFILES: dict[str, Profile] = {
-    "balanced": Profile(_BALANCED, per_second=1.0, apex=0.8),
+    "balanced": Profile(_BALANCED, per_second=1.25, apex=0.55),
     "bp4d": Profile(_BP4D, per_second=1.72, apex=2.2),
     "disfa": Profile(_DISFA, per_second=0.44, apex=1.0),
     "factorial": Profile({}, per_second=0.0, apex=0.0),

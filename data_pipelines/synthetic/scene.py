@@ -14,7 +14,7 @@ from jaxau.morphable.grid import Floats, smoothstep
 _POSE_SPREAD = np.array([11.0, 7.0, 5.0])  # degrees: yaw, pitch, roll of a clip
 _POSE_DRIFT = np.array([0.35, 0.28, 0.21])  # degrees per 1/25 s of a random walk
 _POSE_LIMIT = 40.0  # degrees, each angle
-_TURNS_PER_SECOND, _TURN = 0.35, np.array([6.0, 4.0, 2.5])  # degrees, standard deviation
+_TURNS_PER_SECOND, _TURN = 0.35, np.array([3.0, 2.0, 1.25])  # degrees, standard deviation
 _SACCADES_PER_SECOND, _SACCADE = 0.8, np.array([6.0, 2.5])  # degrees, standard deviation
 _BLUR_PER_SPEED = 0.012  # px of a 128-pixel picture per degree a second
 _OCCLUDED_SHARE = 0.12  # of clips, all along

@@ -143,7 +143,8 @@ def draw_triplets(
     is_hard = np.arange(count) < hard_wanted
     classes = np.array([len(set(row)) for row in kind[three]])
     mixed = rng.permutation(count)
-    return Triplets(pool[three][mixed], classes[mixed], is_hard[mixed], by_movement[mixed], by_intensity[mixed])
+    fields = (pool[three], classes, is_hard, by_movement, by_intensity)
+    return Triplets(*(field[mixed] for field in fields))
 
 
 def _pair_distances(values: Floats, three: Ints) -> Floats:

@@ -7,25 +7,25 @@ import numpy as np
 from data_pipelines.synthetic import SynthConfig, SynthFaces
 from data_pipelines.synthetic.person import GENERATOR_VERSION
 
-LABELS = "5df362b046c5092ad6dae54e771bb5f9c1749d227e2f3242df99b0be4add00dd"
+LABELS = "0ba29200679027e34abd31c8fd948c993f4a8cafec121c6efc11a6cc76943b25"
 # Right outer and left outer eye corner, tip of the nose, corners of the mouth, chin.
 POINTS = (36, 45, 30, 48, 54, 8)
 LANDMARKS = {
     (4, 1, 33): [
-        (31.869, 53.398),
-        (71.634, 63.326),
-        (41.730, 77.800),
-        (34.746, 81.572),
-        (63.862, 90.860),
-        (44.477, 118.500),
+        (43.785, 45.387),
+        (94.469, 47.021),
+        (71.990, 63.083),
+        (49.840, 81.247),
+        (86.306, 82.429),
+        (68.709, 119.811),
     ],
     (19, 2, 60): [
-        (39.685, 68.518),
-        (91.997, 66.971),
-        (67.201, 92.779),
-        (50.211, 103.959),
-        (81.693, 102.971),
-        (66.333, 130.128),
+        (51.870, 43.952),
+        (101.614, 44.612),
+        (87.530, 61.595),
+        (65.759, 86.229),
+        (95.697, 85.656),
+        (84.875, 117.987),
     ],
 }
 

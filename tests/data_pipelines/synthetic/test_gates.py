@@ -202,8 +202,8 @@ def _eyes_are_drawn_without_gaze(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(layers, "paint_eye", ahead)
 
 
-def _landmarks_lie_a_row_too_high(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(renderer, "LANDMARKS_68", LANDMARKS_68 - [1.3, 0])
+def _landmarks_lie_rows_too_high(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(renderer, "LANDMARKS_68", LANDMARKS_68 - [2.5, 0])
 
 
 def _pictures_are_turned_the_other_way(patch: pytest.MonkeyPatch) -> None:
@@ -225,7 +225,7 @@ def _angles_are_applied_in_another_order(patch: pytest.MonkeyPatch) -> None:
         (_au14_moves_nothing, an_au_changes_its_own_place),
         (_pupils_ignore_the_gaze, irises_are_where_the_landmarks_say),
         (_eyes_are_drawn_without_gaze, irises_are_where_the_landmarks_say),
-        (_landmarks_lie_a_row_too_high, the_lip_line_is_where_the_landmarks_say),
+        (_landmarks_lie_rows_too_high, the_lip_line_is_where_the_landmarks_say),
         (_pictures_are_turned_the_other_way, pnp_finds_the_stored_pose),
         (_angles_are_applied_in_another_order, pnp_finds_the_stored_pose),
     ],
