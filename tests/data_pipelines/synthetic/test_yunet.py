@@ -59,7 +59,7 @@ def test_yunet_finds_faces_turned_up_to_45_degrees(detector: cv2.FaceDetectorYN)
 
 @pytest.mark.slow
 def test_yunet_puts_its_points_where_they_are(detector: cv2.FaceDetectorYN) -> None:
-    """On frames as they come. The aim is 7 % of the inter-ocular distance; what is asserted is what holds."""
+    """On frames as they come: within 7 % of the inter-ocular distance in the mean."""
     faces = SynthFaces(SynthConfig(tier="default", size=SIZE))
     rng = np.random.default_rng(0)
     errors = []
@@ -75,7 +75,7 @@ def test_yunet_puts_its_points_where_they_are(detector: cv2.FaceDetectorYN) -> N
     print(
         f"five points of {len(off)} faces: off by {100 * off.mean():.1f} %, {np.round(100 * off.mean(0), 1)}"
     )
-    assert len(off) > 140 and off.mean() < 0.09
+    assert len(off) > 140 and off.mean() < 0.07
 
 
 def test_yunet_finds_a_dozen(detector: cv2.FaceDetectorYN) -> None:
