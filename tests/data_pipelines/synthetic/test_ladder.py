@@ -112,29 +112,30 @@ def test_ladder(scores: dict[str, dict[int, float | None]]) -> None:
 
 @pytest.mark.slow
 def test_permuted_labels_are_at_chance(small: Samples) -> None:
-    """Gate 8: nothing but the faces tells the labels."""
+    """Gate 8: nothing but the faces tells the labels; labels of other frames fail gate 9, too."""
     test = np.isin(small.subject, SynthFaces(SMALL).folds(3)[0][1])
     x = landmarks(small)
 
-    def auc(target: np.ndarray) -> float:
+    def scores_of(target: np.ndarray) -> tuple[float, float]:
         probability = linear(x, target, test, 0.1)
-        return float(roc_auc_score(small.occurs[test], probability, average="macro"))
+        auc = float(roc_auc_score(small.occurs[test], probability, average="macro"))
+        return auc, mean_f1(f1_per_au(probability, small.occurs[test]))
 
-    permuted = small.occurs[np.random.default_rng(0).permutation(len(x))]
-    assert abs(auc(permuted) - 0.5) < 0.08
-    assert auc(small.occurs) > 0.85  # with the labels in their place
+    auc, f1 = scores_of(small.occurs[np.random.default_rng(0).permutation(len(x))])
+    assert abs(auc - 0.5) < 0.08 and f1 < 0.45
+    assert scores_of(small.occurs)[0] > 0.85  # with the labels in their place
 
 
 @pytest.mark.slow
 def test_a_laboratory_is_too_easy() -> None:
-    """Gate 9 sees the trap of one camera and one light, where pixel positions can be read off."""
+    """One camera and one light let pixel positions be read off, even of aligned crops."""
     rung = rungs()["pixels, PCA, logistic regression"]
     f1 = []
     for nuisance in (1.0, 0.0):
         config = dataclasses.replace(SMALL, nuisance=nuisance)
         f1.append(mean_f1(cross_validate(rung, draw_samples(config, every=4), SynthFaces(config).folds(3))))
     print(f"synthetic F1 of pixels: {f1[0]:.2f}, in a laboratory {f1[1]:.2f}")
-    assert f1[1] > f1[0] + 0.1
+    assert f1[1] > f1[0] + 0.04
 
 
 @pytest.mark.slow
