@@ -40,6 +40,7 @@ ACTION_UNITS: dict[int, ActionUnit] = {
         ActionUnit(17, "chin raiser", "mentalis", "lower"),
         ActionUnit(18, "lip pucker", "incisivii labii", "lower"),
         ActionUnit(20, "lip stretcher", "risorius", "lower"),
+        ActionUnit(22, "lip funneler", "orbicularis oris", "lower"),
         ActionUnit(23, "lip tightener", "orbicularis oris", "lower"),
         ActionUnit(24, "lip pressor", "orbicularis oris", "lower"),
         ActionUnit(25, "lips part", "depressor labii, relaxation of mentalis", "lower"),
@@ -59,7 +60,10 @@ CORPUS_AUS: dict[str, tuple[int, ...]] = {
     "aff_wild2": (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26),
     "aff_wild2_8au": (1, 2, 4, 6, 12, 15, 20, 25),
     "raf_au": (1, 2, 4, 5, 6, 9, 10, 12, 16, 17, 25, 26, 27),
-    "synthetic": (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 16, 17, 18, 20, 23, 24, 25, 26, 27, 43),
+    "synthetic": (
+        *(1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 16, 17, 18, 20, 22, 23, 24, 25, 26, 27, 28),
+        *(43, 45),
+    ),
 }
 """The AUs that each corpus codes and that the papers score, in the order of every array."""
 

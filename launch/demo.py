@@ -119,7 +119,7 @@ def _write_video(folder: Path) -> tuple[Path, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     if not landmarks.is_file():
         frames = SynthFaces(VIDEO).clip(0, 0)
-        write_video(video, (frame.image for frame in frames), VIDEO.fps)
+        write_video(video, (frame.image for frame in frames), VIDEO.shape.fps)
         partial_file = landmarks.with_suffix(".tmp")
         with partial_file.open("w", newline="") as file:
             writer = csv.writer(file)

@@ -26,7 +26,10 @@ from jaxau.faces.align import ALIGNMENTS
 from launch import command
 
 FLAGS = flags.FLAGS
-_SYNTHETIC = ("tier", "subjects", "clips", "frames", "size", "fps", "nuisance", "profile", "seed")
+_SYNTHETIC = (
+    "tier", "subjects", "clips", "frames", "size", "fps", "nuisance", "profile", "seed", "scale", "style",
+    "annotator",
+)  # fmt: skip
 _MOST_REASONS = 20
 
 flags.DEFINE_enum("corpus", None, [*corpora.NAMES, "synthetic"], "what to prepare")
@@ -54,6 +57,9 @@ flags.DEFINE_float("fps", None, "synthetic: frames per second")
 flags.DEFINE_float("nuisance", None, "synthetic: pose, light, blur ...: 0 laboratory to 2 hard")
 flags.DEFINE_string("profile", None, "synthetic: which AUs occur how often and together")
 flags.DEFINE_integer("seed", None, "synthetic: of people and expressions")
+flags.DEFINE_string("scale", None, "synthetic: what an intensity means: linear, or facs's unequal letters")
+flags.DEFINE_string("style", None, "synthetic: spontaneous or posed expressions")
+flags.DEFINE_bool("annotator", False, "synthetic: labels with the errors of human coders")
 
 
 def _list_protocols() -> None:

@@ -12,7 +12,6 @@ from data_pipelines.preparation import Corpus
 from data_pipelines.synthetic import Frame, SynthConfig, SynthFaces
 from data_pipelines.synthetic.faces import OCCURRENCE
 from data_pipelines.synthetic.person import GENERATOR_VERSION
-from data_pipelines.synthetic.traits import Traits
 from jaxau import facs
 from jaxau.faces.align import align, check_alignment, transform_points
 
@@ -32,6 +31,10 @@ def corpus(config: SynthConfig, alignment: str) -> Corpus:
     """
     check_alignment(alignment)
     names = [f"S{subject:03d}" for subject in range(config.shape.subjects)]
+    if config.tier == "large":
+        raise ValueError(
+            "tier 'large' is drawn while training (SynthFaces.stream), not stored; choose a smaller one"
+        )
     faces = SynthFaces(config)
     folds = faces.folds(_FOLDS)
     parameters = {**dataclasses.asdict(config), "generator": GENERATOR_VERSION}
@@ -48,25 +51,15 @@ def corpus(config: SynthConfig, alignment: str) -> Corpus:
             ),
             "licence": "drawn by this program: no restrictions",
             "generator": parameters,
-            "fps": config.fps,
+            "fps": config.shape.fps,
             "aus": list(facs.SYNTHETIC_AUS),
             "label_rule": {"min_intensity": OCCURRENCE},
             "landmarks": _LANDMARKS,
             "alignment": alignment,
             "folds": {"synthetic-3fold": [[names[i] for i in test] for _, test in folds]},
-            "attributes": {name: _attributes(faces.person(i).traits) for i, name in enumerate(names)},
+            "attributes": {name: faces.attributes(i) for i, name in enumerate(names)},
         },
     )
-
-
-def _attributes(traits: Traits) -> dict[str, str]:
-    """The groups that a person belongs to; thirds of the scales from fair to dark and from young to old."""
-    return {
-        "sex": "male" if traits.masculine else "female",
-        "skin tone": ("light", "medium", "dark")[min(int(3 * traits.melanin), 2)],
-        "age": ("young", "middle", "old")[min(int(3 * traits.age), 2)],
-        "glasses": "yes" if traits.glasses else "no",
-    }
 
 
 def make_part(request: Mapping[str, Any], subject: int) -> Part:
@@ -91,4 +84,4 @@ def make_part(request: Mapping[str, Any], subject: int) -> Part:
 
 def _aligned(frame: Frame, alignment: str) -> tuple[bytes, np.ndarray, np.ndarray, int, int]:
     crop, matrix = align(frame.image, frame.lm98, alignment)
-    return records.encode(crop), transform_points(frame.lm98, matrix), frame.au, frame.clip, frame.t
+    return records.encode(crop), transform_points(frame.lm98, matrix), frame.coded, frame.clip, frame.t

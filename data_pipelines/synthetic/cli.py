@@ -1,8 +1,11 @@
-"""``jaxau-faces``: synthetic faces as pictures.
+"""``jaxau-faces``: synthetic faces as pictures, and how hard they are to read.
 
 Examples:
   jaxau-faces draw --person 3 --au 12=4,6=3 --out smile.png
   jaxau-faces sheet --out sheet.png
+  jaxau-faces clip --out clip.png
+  jaxau-faces nuisance --out nuisance.png
+  jaxau-faces ladder --tier tiny
 """
 
 import argparse
@@ -13,6 +16,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from data_pipelines.synthetic.config import SynthConfig
+from data_pipelines.synthetic.faces import OCCURRENCE, SynthFaces
 from data_pipelines.synthetic.person import Person
 from data_pipelines.synthetic.renderer import render
 from jaxau.facs import SYNTHETIC_AUS
@@ -26,6 +31,9 @@ _COMBINATIONS: tuple[Mapping[int, float], ...] = (
     {9: 4, 10: 4, 17: 4},
 )
 _SHEET_COLUMNS = 3
+_STRIP_FRAMES, _STRIP_ROWS = 10, 3
+_NUISANCE_ROWS, _NUISANCE_COLUMNS = 4, 6
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def parse_aus(text: str) -> dict[int, float]:
@@ -60,15 +68,44 @@ def contact_sheet(people: Sequence[Person], size: int) -> np.ndarray:
     for aus in expressions:
         row = np.hstack([render(person, aus, size=size) for person in people])
         name = "AU" + "+".join(map(str, aus)) if aus else "neutral"
-        place, font = (3, 12), cv2.FONT_HERSHEY_SIMPLEX
-        cv2.putText(row, name, place, font, 0.4, (0, 0, 0), 3, cv2.LINE_AA)
-        cv2.putText(row, name, place, font, 0.4, (255, 255, 255), 1, cv2.LINE_AA)
+        _caption(row, name)
         rows.append(row)
     blank = np.zeros_like(rows[0])
     rows += [blank] * (-len(rows) % _SHEET_COLUMNS)
     height = len(rows) // _SHEET_COLUMNS
     blocks = [np.vstack(rows[i * height : (i + 1) * height]) for i in range(_SHEET_COLUMNS)]
     return np.hstack(blocks)
+
+
+def clip_strip(faces: SynthFaces) -> np.ndarray:
+    """A clip of each of the first three people: frames a second apart, with their AUs, as one RGB picture."""
+    rows = []
+    for subject in range(_STRIP_ROWS):
+        every = faces.config.shape.frames // _STRIP_FRAMES
+        row = []
+        for t in range(0, every * _STRIP_FRAMES, every):
+            frame = faces.frame(subject, faces.config.shape.clips - 1, t)
+            shown = [
+                f"{au}" for au, value in zip(SYNTHETIC_AUS, frame.au, strict=True) if value >= OCCURRENCE
+            ]
+            _caption(frame.image, "+".join(shown))
+            row.append(frame.image)
+        rows.append(np.hstack(row))
+    return np.vstack(rows)
+
+
+def nuisance_sheet(faces: SynthFaces) -> np.ndarray:
+    """A frame of each of 24 people as they come, as one RGB picture."""
+    count = _NUISANCE_ROWS * _NUISANCE_COLUMNS
+    frames = [faces.frame(subject, 0, faces.config.shape.frames // 2).image for subject in range(count)]
+    return np.vstack(
+        [np.hstack(frames[row * _NUISANCE_COLUMNS :][:_NUISANCE_COLUMNS]) for row in range(_NUISANCE_ROWS)]
+    )
+
+
+def _caption(picture: np.ndarray, text: str) -> None:
+    for color, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+        cv2.putText(picture, text, (3, 12), _FONT, 0.4, color, width, cv2.LINE_AA)
 
 
 def _write(path: Path, picture: np.ndarray) -> None:
@@ -88,7 +125,16 @@ def _parser() -> argparse.ArgumentParser:
     sheet = commands.add_parser("sheet", help="neutral, every AU at its maximum, combinations")
     sheet.add_argument("--people", type=int, default=4, help="how many people, one column each")
     sheet.add_argument("--size", type=int, default=128, help="side of one face in pixels")
-    for command in (draw, sheet):
+    clip = commands.add_parser("clip", help="three clips, a frame a second, with the AUs that occur")
+    nuisance = commands.add_parser("nuisance", help="24 people as they come: pose, light, blur, occlusion")
+    for command in (clip, nuisance):
+        command.add_argument("--size", type=int, default=128, help="side of one face in pixels")
+        command.add_argument("--seed", type=int, default=0, help="of the people")
+    ladder = commands.add_parser("ladder", help="scores of ever better readers of a tier, as a table")
+    ladder.add_argument("--tier", default="small", help="tiny, small or default")
+    ladder.add_argument("--every", type=int, default=1, help="look at every so-manieth frame")
+    ladder.add_argument("--workers", type=int, default=1, help="processes that draw")
+    for command in (draw, sheet, clip, nuisance):
         command.add_argument("--out", type=Path, required=True, help=f"{', '.join(_SUFFIXES)} file")
     return parser
 
@@ -98,6 +144,10 @@ def _picture(arguments: argparse.Namespace) -> np.ndarray:
         raise ValueError(f"--out {arguments.out}: the name must end in {', '.join(_SUFFIXES)}")
     if not 16 <= arguments.size <= 2048:
         raise ValueError(f"--size {arguments.size}: 16 to 2048 pixels can be drawn")
+    if arguments.command in ("clip", "nuisance"):
+        people = _STRIP_ROWS if arguments.command == "clip" else _NUISANCE_ROWS * _NUISANCE_COLUMNS
+        config = SynthConfig(size=arguments.size, seed=arguments.seed, subjects=people)
+        return (clip_strip if arguments.command == "clip" else nuisance_sheet)(SynthFaces(config))
     if arguments.command == "sheet":
         if not 1 <= arguments.people <= 20:
             raise ValueError(f"--people {arguments.people}: 1 to 20 fit on a sheet")
@@ -109,10 +159,23 @@ def _picture(arguments: argparse.Namespace) -> np.ndarray:
     return render(Person(arguments.person), parse_aus(arguments.au), *pose, size=arguments.size)
 
 
+def _print_ladder(arguments: argparse.Namespace) -> int:
+    if arguments.every < 1 or arguments.workers < 1 or arguments.tier == "large":
+        raise ValueError(
+            "--every and --workers start at 1, and --tier large has no end; choose a smaller one"
+        )
+    from data_pipelines.synthetic import ladder  # takes a second to import
+
+    print(ladder.table(ladder.ladder(SynthConfig(tier=arguments.tier), arguments.every, arguments.workers)))
+    return 0
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; 0 if the picture was written, 2 for a wrong request, 1 if writing failed."""
+    """Run one command; 0 if it did its work, 2 for a wrong request, 1 if a picture could not be written."""
     arguments = _parser().parse_args(argv)
     try:
+        if arguments.command == "ladder":
+            return _print_ladder(arguments)
         _write(arguments.out, _picture(arguments))
     except ValueError as error:
         print(f"jaxau-faces: {error}", file=sys.stderr)

@@ -1,82 +1,107 @@
 """How expressions come and go in a clip: AU intensities over time.
 
-A clip is a few expression events (a smile, a frown ...) over a neutral face, and blinks. Each
-event draws which AUs take part, how strongly, and a smooth onset, apex and offset for each.
-Times are in seconds; spontaneous onsets last .3 to .8 s and offsets are slower.
+A clip is a few expression events (a smile, a frown ...) over a face at rest, and blinks. Each event draws
+which AUs take part, how strongly, and a smooth onset, apex and offset for each. Times are in seconds;
+spontaneous onsets last .3 to .8 s and offsets are slower.
 """
 
+from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
 
+from data_pipelines.synthetic.profiles import PROFILES, Event, Profile
 from jaxau.facs import SYNTHETIC_AUS
-from jaxau.morphable.grid import Floats, smoothstep
+from jaxau.morphable.grid import Floats, Ints, smoothstep
 
+STYLES = {"spontaneous": (1.0, 1.0), "posed": (0.6, 1.3)}
+"""Factors of onset time and of strength: posed expressions come quicker and are larger."""
 
-class Event(NamedTuple):
-    """How often an expression occurs (relative), and the chance of each AU to take part."""
-
-    frequency: float
-    aus: dict[int, float]
-
-
-PROFILES: dict[str, dict[str, Event]] = {
-    "balanced": {
-        "smile": Event(2.4, {12: 1, 6: 0.75, 25: 0.55, 7: 0.3, 10: 0.3, 26: 0.12}),
-        "brow_raise": Event(1.2, {1: 1, 2: 0.85, 5: 0.3}),
-        "frown": Event(1.5, {4: 1, 7: 0.6, 9: 0.12, 17: 0.2, 24: 0.2}),
-        "sadness": Event(1.1, {1: 0.8, 4: 0.7, 15: 0.85, 17: 0.6}),
-        "disgust": Event(0.8, {9: 0.7, 10: 0.9, 4: 0.5, 7: 0.5, 17: 0.4, 25: 0.3}),
-        "surprise": Event(0.7, {1: 1, 2: 1, 5: 0.7, 25: 1, 26: 0.8, 27: 0.2}),
-        "fear": Event(0.5, {1: 1, 2: 0.8, 4: 0.7, 5: 0.6, 20: 0.7, 25: 0.7}),
-        "dimple": Event(1.0, {14: 1, 12: 0.3}),
-        "lip_press": Event(2.2, {23: 0.7, 24: 0.7, 17: 0.4, 14: 0.3}),
-        "speech": Event(0.8, {25: 1, 26: 0.6, 16: 0.35, 18: 0.25}),
-        "pucker": Event(0.5, {18: 1}),
-        "chin_raise": Event(0.6, {17: 1, 15: 0.3}),
-        "lip_stretch": Event(0.4, {20: 1, 25: 0.4}),
-    }
-}
-
-_USUAL_SECONDS = 3.2  # clips of this length hold 2 + Poisson(1.6) events
-_BLINK_EVERY = 3.0  # s between blinks, exponential
-_BLINK_HALF_SECONDS = 0.092  # s from shut to about open
 _WEAKEST, _STRONGEST = 0.4, 5.0
+_BLINKS_PER_MINUTE = (10.0, 20.0)
+# Seconds that lids take to close, stay shut and open: .1 to .4 s in all.
+_BLINK = ((0.05, 0.10), (0.01, 0.06), (0.09, 0.22))
+_COLUMN = {au: index for index, au in enumerate(SYNTHETIC_AUS)}
+# Factorial: lips are parted or shut by chance, and what would contradict that is left out. AUs that hide
+# others (27, 28, 43) take no part.
+_PARTED, _SHUT = (10, 16, 22, 25, 26), (23, 24)
+_EITHER = (1, 2, 4, 5, 6, 7, 9, 11, 12, 14, 15, 17, 18, 20)
+_FACTORIAL_CHANCE = 0.36  # of each AU in each stretch of a clip: .3 of the frames are at its apex
+_FACTORIAL_SECONDS = (1.2, 2.2)
 
 
-def draw_intensities(
-    rng: np.random.Generator, frames: int, fps: float, profile: str, neutral_start: bool
-) -> Floats:
-    """What the muscles do in one clip.
+class Phase(IntEnum):
+    """Where in its course an AU is."""
+
+    NEUTRAL = 0
+    ONSET = 1
+    APEX = 2
+    OFFSET = 3
+
+
+class Course(NamedTuple):
+    """What the muscles do in a clip.
+
+    Attributes:
+      intensity: (frames, 25) float64, 0..5.
+      phase: (frames, 25) int8 ``Phase`` of the event that is strongest at that time.
+    """
+
+    intensity: Floats
+    phase: Ints
+
+
+def draw_course(
+    rng: np.random.Generator,
+    frames: int,
+    fps: float,
+    profile: str,
+    style: str = "spontaneous",
+    neutral_start: bool = False,
+) -> Course:
+    """What the muscles do in one clip; see ``settle`` for what makes it agree with itself.
 
     Args:
       rng: source of randomness of this clip.
       frames: length of the clip.
       fps: frames per second.
       profile: a key of ``PROFILES``.
+      style: a key of ``STYLES``.
       neutral_start: keep the first frame neutral.
-
-    Returns:
-      (frames, 21) float32 intensities 0..5 that obey ``settle``.
     """
     seconds = np.arange(frames) / fps
-    drive = np.zeros((frames, len(SYNTHETIC_AUS)))
-    events = list(PROFILES[profile].values())
-    frequency = np.array([event.frequency for event in events])
-    share = frames / fps / _USUAL_SECONDS
-    for _ in range(max(1, round(2 * share)) + rng.poisson(1.6 * share)):
-        event = events[rng.choice(len(events), p=frequency / frequency.sum())]
-        _add_event(rng, drive, seconds, event)
-    _add_blinks(rng, drive, seconds)
+    course = Course(np.zeros((frames, len(SYNTHETIC_AUS))), np.zeros((frames, len(SYNTHETIC_AUS)), np.int8))
+    chosen = PROFILES[profile]
+    if chosen.events:
+        _add_events(rng, course, seconds, chosen, style)
+    else:
+        _add_independent_units(rng, course, seconds, style)
+    _add_blinks(rng, course, seconds)
     if neutral_start:
-        drive *= smoothstep(0, 0.3, seconds)[:, None]
-    return settle(np.clip(drive, 0, 5)).astype(np.float32)
+        course.intensity[:] *= smoothstep(0, 0.3, seconds)[:, None]
+    return course
 
 
-def _add_event(rng: np.random.Generator, drive: Floats, seconds: Floats, event: Event) -> None:
-    start = rng.uniform(-0.4, 0.7 * (seconds[-1] + 1e-6))
-    peak = np.clip(rng.gamma(4.6, 0.68), 0.6, 5)
-    onset, apex, offset = rng.uniform(0.28, 0.8), 0.48 * rng.gamma(2.4), rng.uniform(0.4, 1.28)
+def _add_events(
+    rng: np.random.Generator, course: Course, seconds: Floats, profile: Profile, style: str
+) -> None:
+    events = list(profile.events.values())
+    frequency = np.array([event.frequency for event in events])
+    length = seconds[-1] + (seconds[1] if len(seconds) > 1 else 0.04)
+    for _ in range(rng.poisson(profile.per_second * (length + 2))):
+        event = events[rng.choice(len(events), p=frequency / frequency.sum())]
+        _add_event(rng, course, seconds, event, profile.apex, style)
+    course.intensity[:, _COLUMN[15]] *= smoothstep(1.2, 0.6, course.intensity[:, _COLUMN[12]])
+
+
+def _add_event(
+    rng: np.random.Generator, course: Course, seconds: Floats, event: Event, apex: float, style: str
+) -> None:
+    quicker, larger = STYLES[style]
+    start = rng.uniform(-2, seconds[-1])  # some have begun before the clip
+    peak = np.clip(rng.gamma(4.6, 0.68), 0.6, 5) * larger
+    onset, offset = rng.uniform(0.28, 0.8) * quicker, rng.uniform(0.4, 1.28)
+    hold = apex * rng.gamma(2.4) / 2.4
     taking_part = [au for au, chance in event.aus.items() if rng.random() < chance]
     if 27 in taking_part and 26 in taking_part:
         taking_part.remove(26)
@@ -84,36 +109,69 @@ def _add_event(rng: np.random.Generator, drive: Floats, seconds: Floats, event: 
         strength = np.clip(peak * rng.uniform(0.6, 1.25), _WEAKEST, _STRONGEST)
         begin = start + rng.normal(0, 0.1)
         top = begin + onset * rng.uniform(0.8, 1.3)
-        envelope = smoothstep(begin, top, seconds)
-        envelope *= 1 - smoothstep(top + apex, top + apex + offset, seconds)
-        tremor = 1 + 0.04 * np.sin(5 * seconds + rng.uniform(0, 6))
-        column = drive[:, SYNTHETIC_AUS.index(au)]
-        np.maximum(column, strength * envelope * tremor, out=column)
+        _add_unit(rng, course, seconds, au, strength, (begin, top, top + hold, top + hold + offset))
 
 
-def _add_blinks(rng: np.random.Generator, drive: Floats, seconds: Floats) -> None:
-    column = drive[:, SYNTHETIC_AUS.index(43)]
-    time = rng.exponential(_BLINK_EVERY)
-    while time < seconds[-1] + _BLINK_HALF_SECONDS:
-        lid = np.clip(1.25 - np.abs(seconds - time) / _BLINK_HALF_SECONDS, 0, 1)
-        np.maximum(column, 5 * lid, out=column)
-        time += rng.exponential(_BLINK_EVERY)
+def _add_unit(
+    rng: np.random.Generator,
+    course: Course,
+    seconds: Floats,
+    au: int,
+    strength: float,
+    times: tuple[float, float, float, float],
+) -> None:
+    """One AU of one event, from onset over ``times[1]`` and ``times[2]`` to the end of the offset."""
+    begin, top, leave, end = times
+    envelope = smoothstep(begin, top, seconds) * (1 - smoothstep(leave, end, seconds))
+    tremor = 1 + 0.04 * np.sin(5 * seconds + rng.uniform(0, 6))
+    intensity = np.clip(strength * envelope * tremor, 0, 5)
+    stronger = intensity > course.intensity[:, _COLUMN[au]]
+    phase = 1 + (seconds >= top).astype(np.int8) + (seconds >= leave).astype(np.int8)
+    course.intensity[stronger, _COLUMN[au]] = intensity[stronger]
+    course.phase[stronger, _COLUMN[au]] = phase[stronger]
 
 
-def settle(drive: Floats) -> Floats:
-    """Make intensities (..., 21) agree with each other.
+def _add_independent_units(rng: np.random.Generator, course: Course, seconds: Floats, style: str) -> None:
+    quicker, larger = STYLES[style]
+    start = -rng.uniform(*_FACTORIAL_SECONDS)
+    while start < seconds[-1]:
+        stop = start + rng.uniform(*_FACTORIAL_SECONDS)
+        parted = rng.random() < 0.5
+        for au in (*_EITHER, *_PARTED, *_SHUT):
+            takes_part = rng.random() < _FACTORIAL_CHANCE * (1 if au in _EITHER else 2)
+            strength = np.clip(rng.gamma(4.6, 0.68) * larger, 1.8, _STRONGEST)
+            onset, offset = rng.uniform(0.28, 0.8) * quicker, rng.uniform(0.4, 0.9)
+            if takes_part and au not in (_SHUT if parted else _PARTED):
+                times = (start, start + onset, stop - 0.3, stop - 0.3 + offset)
+                _add_unit(rng, course, seconds, au, strength, times)
+        start = stop
 
-    27 takes the place of 26; parted lips (25) cannot be pressed or tightened (23, 24); a smile
-    (12) hides a depressed corner (15); a shut eye (43) shows neither a raised nor a tightened lid
-    (5, 7). Intensities fade out, they do not jump. That a dropped jaw (26, 27) parts the lips is
-    geometry: ``faces.visible_intensities`` measures it.
+
+def _add_blinks(rng: np.random.Generator, course: Course, seconds: Floats) -> None:
+    between = 60 / rng.uniform(*_BLINKS_PER_MINUTE)
+    time = rng.exponential(between)
+    while time < seconds[-1] + 0.2:
+        shut, held, opened = np.cumsum([rng.uniform(*part) for part in _BLINK]) + time
+        _add_unit(rng, course, seconds, 45, 5.0, (time, shut, held, opened))
+        time = opened + 0.3 + rng.exponential(between)
+
+
+def settle(intensity: Floats) -> Floats:
+    """Make intensities (..., 25) agree with each other.
+
+    27 takes the place of 26; parted lips (25) cannot be pressed, tightened or sucked in (23, 24, 28); lips
+    that are sucked in cannot be seen to do anything else (18, 22, 23, 24); a shut eye (43, 45) shows neither
+    a raised nor a tightened lid (5, 7), and does not blink. Intensities fade out, they do not jump. That a
+    dropped jaw (26, 27) parts the lips is geometry: ``faces.visible_intensities`` measures it.
     """
-    settled = np.array(drive)
-    au = {number: settled[..., index] for index, number in enumerate(SYNTHETIC_AUS)}
+    settled = np.array(intensity)
+    au = {number: settled[..., index] for number, index in _COLUMN.items()}
     au[26] *= smoothstep(0.6, 0, au[27])
-    for pressed in (23, 24):
+    for pressed in (23, 24, 28):
         au[pressed] *= smoothstep(0.5, 0, au[25])
-    au[15] *= smoothstep(1.2, 0.6, au[12])
+    for other in (18, 22, 23, 24):
+        au[other] *= smoothstep(1.2, 0.4, au[28])
+    au[45] *= smoothstep(2.5, 1, au[43])
     for lid in (5, 7):
-        au[lid] *= smoothstep(4, 1.5, au[43])
+        au[lid] *= smoothstep(4, 1.5, np.maximum(au[43], au[45]))
     return settled

@@ -14,6 +14,8 @@ from jaxau.morphable.grid import Floats
 from jaxau.morphable.shape import HeadShape
 
 GENERATOR_VERSION = "synth-1.0"
+SCALES = {"linear": (0.0, 0.2, 0.4, 0.6, 0.8, 1.0), "facs": (0.0, 0.08, 0.2, 0.45, 0.75, 1.0)}
+"""Share of the full movement at intensities 0 to 5. FACS's letters are unequal: C and D cover wide ranges."""
 _HAIR_CENTER = np.array([0, 20, 5], np.float32)  # mm: hair stands off the head away from here
 _VERSION_KEY = 10  # part of every seed, so that another version draws other people
 
@@ -21,12 +23,11 @@ _VERSION_KEY = 10  # part of every seed, so that another version draws other peo
 class Person:
     """A person drawn from a seed: the same seed gives the same face everywhere.
 
-    Shape and traits are drawn at once (about a millisecond); skin and wrinkles when a picture is
-    first asked for.
+    Traits are drawn at once (a fraction of a millisecond); shape, skin and wrinkles when they are first
+    asked for.
 
     Attributes:
       traits: see ``traits.Traits``.
-      shape: the geometry, see ``jaxau.morphable.shape.HeadShape``.
       cloth: (3,) RGB of the clothes, linear light.
     """
 
@@ -37,13 +38,22 @@ class Person:
         seeds = np.random.SeedSequence([_VERSION_KEY, *key]).spawn(5)
         traits, cloth, self._skin_seed, self._fold_seed, self._backdrop_seed = seeds
         self.traits = draw_traits(np.random.default_rng(traits))
-        self.shape = HeadShape(self.traits.identity)
         self.cloth: Floats = np.random.default_rng(cloth).uniform(0.02, 0.5, 3)
         self._backdrops: dict[int, Floats] = {}
 
-    def weights(self, intensities: Floats) -> Floats:
-        """Applied AU weights (..., 21) of intensities (..., 21) 0..5: gains, then saturation."""
-        return limit_weights(intensities / 5 * self.traits.gains)
+    def weights(self, intensities: Floats, scale: str = "linear") -> Floats:
+        """Applied AU weights (..., 25) of intensities (..., 25) 0..5: scale, gains, then saturation.
+
+        Args:
+          scale: a key of ``SCALES``.
+        """
+        share = np.interp(intensities, np.arange(6.0), SCALES[scale])
+        return limit_weights(share * self.traits.gains)
+
+    @cached_property
+    def shape(self) -> HeadShape:
+        """The geometry."""
+        return HeadShape(self.traits.identity)
 
     @cached_property
     def skin(self) -> Skin:

@@ -1,5 +1,6 @@
 """From a person, AU weights, a pose and a scene to a picture with its landmarks."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import numpy as np
 from data_pipelines.synthetic import layers
 from data_pipelines.synthetic.person import Person
 from data_pipelines.synthetic.raster import Fragments, rasterize
-from data_pipelines.synthetic.scene import STUDIO, Scene
+from data_pipelines.synthetic.scene import STUDIO, Occluder, Scene
 from data_pipelines.synthetic.texels import SKIN_SCALE, WRINKLE_SCALE
 from jaxau.facs import SYNTHETIC_AUS
 from jaxau.morphable.camera import Camera, rotation
@@ -46,6 +47,7 @@ class Rendering:
       vertices: (ROWS, COLUMNS, 3) mm, head frame, skin without hair.
       pupils: (2, 3) mm, head frame, the subject's right first.
       fragments: what the pixels show.
+      occluder: what is before the face, or None.
     """
 
     image: np.ndarray
@@ -53,6 +55,7 @@ class Rendering:
     vertices: Floats
     pupils: Floats
     fragments: Fragments
+    occluder: Occluder | None
 
     def landmarks_3d(self, points: int = 68) -> Floats:
         """(points, 3) float64 mm in the head frame; 49, 68 or 98 points.
@@ -73,17 +76,24 @@ class Rendering:
         return self.camera.project(self.landmarks_3d(points))[0].astype(np.float32)
 
     def visible(self, points: int = 68) -> Bools:
-        """(points,) False where hair or another part of the face is in front, or off the picture.
+        """(points,) False where hair, the face itself or an occluder is in front, or off the picture.
 
-        Glasses and occluders do not count.
+        A pupil is hidden by a shut lid, too. Glasses do not count.
         """
         pixels, depth = self.camera.project(self.landmarks_3d(points))
         nearest = np.round(pixels).astype(int)
         size = self.camera.size
-        inside = ((nearest >= 0) & (nearest < size)).all(-1)
+        inside: Bools = np.all((nearest >= 0) & (nearest < size), axis=-1)
         column, row = np.clip(nearest, 0, size - 1).T
         surface = self.fragments.depth_map(np.inf)[row, column]
-        return inside & (depth <= surface + _VISIBLE_WITHIN)
+        seen: Bools = inside & (depth <= surface + _VISIBLE_WITHIN)
+        if points == 98:  # the eyeballs lie in holes of the skin
+            seen[96:] = inside[96:] & np.isinf(surface[96:])
+        if self.occluder is not None:
+            cover = np.zeros((size, size), np.float32)
+            layers.paint_occluder(cover, dataclasses.replace(self.occluder, color=(1.0, 1.0, 1.0)))
+            seen &= cover[row, column] == 0
+        return seen
 
 
 def photograph(
@@ -98,7 +108,7 @@ def photograph(
 
     Args:
       person: who.
-      weights: (21,) applied AU weights (``Person.weights``).
+      weights: (25,) applied AU weights (``Person.weights``).
       pose: (yaw, pitch, roll) degrees.
       scene: light, camera, gaze, blur.
       size: side of the picture in pixels.
@@ -126,7 +136,7 @@ def photograph(
     if scene.occluder is not None:
         layers.paint_occluder(picture, scene.occluder)
     pupils = person.shape.eyeballs + EYEBALL_RADIUS * layers.gaze_direction(scene)
-    return Rendering(_develop(picture, scene, noise), camera, vertices, pupils, fragments)
+    return Rendering(_develop(picture, scene, noise), camera, vertices, pupils, fragments, scene.occluder)
 
 
 def _paint_skin(
@@ -202,8 +212,9 @@ def _soften_outline(picture: Floats, fragments: Fragments) -> None:
 def _develop(picture: Floats, scene: Scene, noise: np.random.Generator | None) -> np.ndarray:
     """Linear light to 8 bits: gamma 2 (a square root is quicker than a power), lens and sensor."""
     picture = np.sqrt(np.clip(picture, 0, 1)) * np.float32(255 * scene.exposure)
-    if scene.blur > 0.3:
-        picture = cv2.GaussianBlur(picture, (0, 0), scene.blur)
+    blur = scene.blur * picture.shape[0] / 128
+    if blur > 0.3:
+        picture = cv2.GaussianBlur(picture, (0, 0), blur)
     if noise is not None and scene.noise > 0:
         picture += np.float32(scene.noise) * noise.standard_normal(picture.shape, np.float32)
     return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
@@ -238,7 +249,7 @@ def render(
 
 
 def intensities(aus: Mapping[int, float]) -> Floats:
-    """(21,) float32 intensities in the order of ``facs.SYNTHETIC_AUS``; unnamed AUs are 0.
+    """(25,) float32 intensities in the order of ``facs.SYNTHETIC_AUS``; unnamed AUs are 0.
 
     Raises:
       ValueError: an AU that is not drawn, or an intensity outside 0..5.

@@ -42,8 +42,8 @@ class Traits:
     """What a person was dealt.
 
     Attributes:
-      identity: (21,) coefficients of the shape modes, standard normal, clipped.
-      gains: (21,) how strongly this person's muscles act, about N(1, .16); 1 for AU43.
+      identity: (27,) coefficients of the shape modes, standard normal, clipped.
+      gains: (25,) how strongly this person's muscles act, about N(1, .16); 1 where eyes close (AU43, AU45).
       masculine: which of two groups of shapes, hair and beards the person comes from.
       melanin: 0 (fair) to 1 (dark).
       age: 0 (young) to 1 (old).
@@ -66,6 +66,27 @@ class Traits:
     glasses: Glasses | None
 
 
+# Limits between a third of all people and the next, of the distributions in `draw_traits`.
+_MELANIN_THIRDS, _AGE_THIRDS = (0.30, 0.60), (0.295, 0.524)
+
+
+def groups(traits: Traits) -> dict[str, str]:
+    """Sex, skin tone, age and glasses of a person, in words: the groups by which scores are compared.
+
+    Skin and age are thirds of the population that people are drawn from.
+    """
+    return {
+        "sex": "male" if traits.masculine else "female",
+        "skin tone": _third(traits.melanin, _MELANIN_THIRDS, ("light", "medium", "dark")),
+        "age": _third(traits.age, _AGE_THIRDS, ("young", "middle", "old")),
+        "glasses": "no" if traits.glasses is None else "yes",
+    }
+
+
+def _third(value: float, limits: tuple[float, float], names: tuple[str, str, str]) -> str:
+    return names[int(np.searchsorted(limits, value, side="right"))]
+
+
 def draw_traits(rng: np.random.Generator) -> Traits:
     """Deal one person."""
     identity = np.clip(rng.normal(0, 1, len(MODES)), -LIMIT, LIMIT)
@@ -73,7 +94,7 @@ def draw_traits(rng: np.random.Generator) -> Traits:
     for mode, (male, female) in _SEX_SHAPE.items():
         identity[MODES.index(mode)] += male if masculine else female
     gains = np.clip(rng.normal(1, 0.16, len(SYNTHETIC_AUS)), 0.65, 1.4)
-    gains[SYNTHETIC_AUS.index(43)] = 1
+    gains[[SYNTHETIC_AUS.index(au) for au in (43, 45)]] = 1
     age = float(rng.beta(1.6, 2.2))
     glasses = Glasses(
         half_width=rng.uniform(22, 25.5),

@@ -18,14 +18,14 @@ DRIVERS: dict[str, dict[int, float]] = {
     "forehead_sides": {2: 1.0},
     "glabella": {4: 1.0, 9: 0.5},
     "nose_root": {9: 1.0},
-    "crows_feet": {6: 1.0, 43: 0.12},
+    "crows_feet": {6: 1.0, 43: 0.12, 45: 0.12},
     "infraorbital": {6: 0.9, 7: 0.55, 9: 0.4},
-    "nasolabial": {12: 1.0, 10: 0.9, 9: 0.55, 6: 0.25, 15: 0.2, 20: 0.2},
+    "nasolabial": {12: 1.0, 11: 0.9, 10: 0.9, 9: 0.55, 6: 0.25, 15: 0.2, 20: 0.2},
     "corner_dimple": {14: 1.0, 12: 0.25},
-    "chin_pebbles": {17: 1.0, 15: 0.3},
+    "chin_pebbles": {17: 1.0, 15: 0.3, 28: 0.4},
     "below_lips": {15: 1.0, 17: 0.7, 16: 0.3},
-    "pucker_lines": {18: 1.0, 23: 0.6},
-    "lip_press": {24: 1.0, 23: 0.5},
+    "pucker_lines": {18: 1.0, 23: 0.6, 28: 0.6},
+    "lip_press": {24: 1.0, 23: 0.5, 28: 0.9},
     "cheek_bracket": {20: 1.0},
 }
 """Which AU weights, and how much of each, deepen a fold."""
@@ -49,7 +49,7 @@ class Wrinkles:
     strength: float
 
     def folded(self, weights: Floats) -> Floats | None:
-        """The (height, width, 3) sum of the folds that AU weights (21,) throw up; None if none."""
+        """The (height, width, 3) sum of the folds that AU weights (25,) throw up; None if none."""
         depth = np.minimum((_MIXING @ weights) * self.strength, _DEEPEST).astype(np.float32)
         active = np.flatnonzero(depth > _FAINT)
         if not len(active):

@@ -20,10 +20,12 @@ from jaxau.metrics.occurrence import (
 )
 from jaxau.metrics.paired import paired_difference
 from jaxau.metrics.relations import adjacency, dependency_f1, l2_distance
+from jaxau.metrics.shortcuts import POSE_BINS, pose_bins, scores_by_group, shortcut_drop
 
 __all__ = [
     "AU_COUNTS",
     "METRICS",
+    "POSE_BINS",
     "Reliability",
     "Score",
     "Thresholds",
@@ -37,8 +39,11 @@ __all__ = [
     "intensity_score",
     "l2_distance",
     "paired_difference",
+    "pose_bins",
     "rates_from_counts",
     "reliability",
     "score",
+    "scores_by_group",
+    "shortcut_drop",
     "subject_counts",
 ]

@@ -1,7 +1,9 @@
 """Expression: one displacement field per Action Unit, at the amplitude of intensity E (weight 1).
 
 Amplitudes are in millimetres and follow the muscles of the FACS manual: AU12 pulls the lip corners
-up, out and back, AU6 lifts the cheek and the lower lid, and so on.
+up, out and back, AU6 lifts the cheek and the lower lid, and so on. Cut into a right and a left half
+each, and with three movements that no AU here accounts for, they are the 51 expression shapes of the
+morphable model.
 """
 
 from dataclasses import dataclass
@@ -50,28 +52,32 @@ BUMPS: dict[int, tuple[Bump, ...]] = {
         ((36, 9), (9, 5), (0, 1.5, 0)),
     ),
     4: (
-        ((12, 22), (12, 13), (-5.5, -7.5, 2.2)),
+        ((12, 22), (13, 13), (-4.5, -7.8, 2.2)),
         ((37, 21), (12, 13), (-2.5, -3.6, 0.5)),
         ((20, 9), (10, 7), (0, -1.5, 0.5)),  # the lid fold gives way
     ),
     6: (
         ((40, -24), (14, 11), (0, 6.5, 4)),
         ((34, -12), (14, 9), (0, 4, 1.5)),
-        ((55, -2), (8, 9), (-3.5, 1, 1)),
-        ((48, 16), (9, 7), (-1, -2.5, 0)),
+        ((55, -2), (9, 9), (-2.8, 1, 1)),
+        ((48, 16), (9, 8), (-0.8, -2.2, 0)),
     ),
     7: (((31, -9), (13, 5), (0, 1.8, 0.8)),),
     9: (
         ((12, -33), (8, 13), (1.0, 5.5, 1.5)),
         ((13, -42), (7, 7), (1.5, 3.5, 1)),
         ((8, 3), (8, 9), (-1.5, -3, 2)),
-        ((11, 20), (10, 9), (-2.5, -4.5, 1.5)),
+        ((11, 20), (10, 9), (-1.8, -4.5, 1.5)),
         ((27, -8), (10, 6), (0, 2.5, 1)),
     ),
     10: (
         ((22, -48), (8, 10), (1.5, 5, 2.5)),
         ((27, -30), (10, 11), (0, 3.5, 2)),
         ((13, -42), (5, 5), (1.5, 2, 0)),
+    ),
+    11: (
+        ((25, -45), (8, 10), (2.4, 3.6, 2.2)),
+        ((20, -58), (8, 6), (1.0, 1.6, 0.5)),
     ),
     12: (
         ((28, -66), (12, 11), (10, 10, -5)),
@@ -102,11 +108,19 @@ BUMPS: dict[int, tuple[Bump, ...]] = {
         ((8, -62), (14, 5), (0, -1.2, -1.5)),
         ((8, -72), (14, 5), (0, 1.2, -1.5)),
     ),
+    22: (
+        ((0, -60), (16, 9), (0, 0.8, 6)),
+        ((0, -73), (16, 9), (0, -1.2, 6)),
+    ),
     23: (((0, -66), (16, 9), (0, 0, 1)),),
     24: (
         ((0, -66), (22, 9), (0, 0, -4.1)),
         ((0, -54), (17, 5), (0, 0, 1.9)),
         ((0, -81), (16, 5), (0, 0, 2.4)),
+    ),
+    28: (  # the red margins roll in over the teeth
+        ((0, -66), (22, 8), (0, 0, -6.5)),
+        ((0, -81), (16, 7), (0, 2.0, 1.5)),
     ),
     43: (((31, 0), (9, 7), (0, -3.2, 0)),),  # lids meet below the middle of the eye
 }
@@ -121,10 +135,15 @@ UPPER_LIP: dict[int, Bump] = {
     10: ((9, -60), (14, 10), (0, 5.4, 1.2)),
 }
 LOWER_LIP: dict[int, Bump] = {16: ((8, -73), (14, 8), (0, -7, 2))}
-LIPS_APART = {25: (2.0, 4.0), 27: (1.5, 0.0)}  # mm, upper lip up / lower lip down at the middle
-VERMILION = {23: 3.3, 24: 4.1}  # mm by which each lip's red margin gets thinner
+LIPS_APART = {
+    22: (1.2, 2.2),
+    25: (2.0, 4.0),
+    27: (1.5, 0.0),
+}  # mm, upper lip up / lower lip down at the middle
+VERMILION = {22: -1.6, 23: 3.3, 24: 4.1, 28: 4.4}  # mm by which each lip's red margin gets thinner
 NARROWER = {  # share of x taken away around (height), (width x, y)
     18: (0.42, -66.0, (26.0, 15.0)),
+    22: (0.20, -66.0, (26.0, 15.0)),
     23: (0.13, -66.0, (22.0, 11.0)),
     26: (0.05, -70.0, (24.0, 20.0)),
     27: (0.20, -72.0, (26.0, 26.0)),
@@ -213,7 +232,9 @@ def _lip_bump(item: Bump, rows: Floats) -> Floats:
     return bump(*item) * (inside * rows)[..., None]
 
 
-def _action_field(au: int) -> Floats:
+def action_field(au: int) -> Floats:
+    """(ROWS, COLUMNS, 3) mm by which an AU moves the mean head at weight 1."""
+    au = 43 if au == 45 else au
     field = np.zeros_like(MEAN_HEAD)
     for item in BUMPS.get(au, ()):
         field += bump(*item)
@@ -239,11 +260,51 @@ def _action_field(au: int) -> Floats:
 
 @lru_cache(maxsize=1)
 def expression_basis() -> Floats:
-    """(21, ROWS, COLUMNS, 3) float32, mm at weight 1, in the order of ``facs.SYNTHETIC_AUS``."""
-    return np.stack([_action_field(au) for au in SYNTHETIC_AUS]).astype(np.float32)
+    """(25, ROWS, COLUMNS, 3) float32, mm at weight 1, in the order of ``facs.SYNTHETIC_AUS``."""
+    return np.stack([action_field(au) for au in SYNTHETIC_AUS]).astype(np.float32)
 
 
-ANTAGONISTS = ((4,), (9, 10), (12, 14, 15, 20), (16, 17), (18, 23, 24), (26, 27))
+ONE_SIDED = np.tanh(REFERENCE_X / 15)
+"""(ROWS, COLUMNS): -1 on the subject's right, 1 on his left, smooth over the middle."""
+
+_HALVED_AUS = tuple(au for au in SYNTHETIC_AUS if au != 45)  # a blink is AU43, only shorter
+_MORE_SHAPES = ("jaw forwards", "jaw to the left", "cheeks puffed")
+
+SHAPES = (*(f"AU{au:02d} {side}" for au in _HALVED_AUS for side in ("right", "left")), *_MORE_SHAPES)
+"""Names of the 51 expression shapes."""
+
+
+@lru_cache(maxsize=1)
+def expression_shapes() -> Floats:
+    """(51, ROWS, COLUMNS, 3) float32, mm at weight 1, in the order of ``SHAPES``.
+
+    AU fields in halves; they fade into each other over the middle of the face and add up to the whole.
+    """
+    right, left = ((1 + side * ONE_SIDED)[..., None] / 2 for side in (-1, 1))
+    halves = [action_field(au) * half for au in _HALVED_AUS for half in (right, left)]
+    jaw = _jaw_share()[..., None]
+    puffed = bump((38, -62), (16, 18), (7, 0, 7))
+    more = [jaw * np.array([0.0, 0.0, 6.0]), jaw * np.array([8.0, 0.0, 0.0]), puffed]
+    return np.stack([*halves, *more]).astype(np.float32)
+
+
+def shape_weights(weights: Floats, asymmetry: float = 0.0) -> Floats:
+    """Coefficients (..., 51) of `expression_shapes` for AU weights (..., 25).
+
+    Args:
+      weights: applied AU weights (see ``limit_weights``).
+      asymmetry: expressions are 1 + asymmetry times stronger on the subject's left, and weaker on his right.
+    """
+    weights = np.array(weights, np.float32)
+    closed = [SYNTHETIC_AUS.index(au) for au in (43, 45)]
+    weights[..., closed[0]] = weights[..., closed].sum(-1)
+    halved = np.delete(weights, closed[1], -1)
+    sides = np.stack([halved * np.float32(1 - asymmetry), halved * np.float32(1 + asymmetry)], -1)
+    flat = sides.reshape(*weights.shape[:-1], 2 * len(_HALVED_AUS))
+    return np.concatenate([flat, np.zeros((*weights.shape[:-1], len(_MORE_SHAPES)), np.float32)], -1)
+
+
+ANTAGONISTS = ((4,), (9, 10, 11), (12, 14, 15, 20), (16, 17), (18, 22, 23, 24, 28), (26, 27), (43, 45))
 """AUs that pull the same piece of skin: beyond a sum of 1 their weights saturate together.
 AU4 alone would gather more skin than there is between brow and lid."""
 
@@ -254,10 +315,10 @@ def limit_weights(weights: Floats) -> Floats:
     """Saturate the weights of AUs that pull the same skin, as skin does.
 
     Args:
-      weights: (..., 21) weights of the AUs of ``facs.SYNTHETIC_AUS``, 1 at intensity E.
+      weights: (..., 25) weights of the AUs of ``facs.SYNTHETIC_AUS``, 1 at intensity E.
 
     Returns:
-      (..., 21): each group of ANTAGONISTS scaled so that its sum s > 1 becomes
+      (..., 25): each group of ANTAGONISTS scaled so that its sum s > 1 becomes
       1 + .3 (1 - exp(-(s - 1) / .3)), which is smooth and rising, and below 1.3.
     """
     limited = np.array(weights)

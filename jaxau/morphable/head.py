@@ -20,7 +20,7 @@ from jaxau.morphable.grid import (
 
 EYE_INNER, EYE_OUTER = 16.0, 46.5  # |x| of the eye corners
 MOUTH_CORNER = 26.0  # |x|
-EYEBALL_CENTER = (31.5, 0.9, 70.2)  # the subject's left eye; the right one is its mirror image
+EYEBALL_CENTER = (31.5, 0.9, 72.4)  # the subject's left eye; the right one is its mirror image
 EYEBALL_RADIUS = 12.0
 
 # Profiles by height: (height, value) in mm.
@@ -44,8 +44,8 @@ _LIFT = (
     (-140, 32), (-165, 12),
 )  # fmt: skip
 _NOSE_DEPTH = (
-    (20, 0), (12, 0.3), (6, 1.0), (0, 3.6), (-10, 8.3), (-20, 12.6), (-30, 16.6), (-36, 19.0),
-    (-40, 18.6), (-44, 13.5), (-47, 5.5), (-50, 1.0), (-56, 0),
+    (20, 0), (12, 0.3), (6, 1.0), (0, 3.6), (-10, 8.3), (-20, 13.2), (-30, 17.8), (-36, 20.6),
+    (-40, 20.0), (-44, 14.2), (-47, 5.5), (-50, 1.0), (-56, 0),
 )  # fmt: skip
 _NOSE_HALF_WIDTH = ((-50, 7.0), (-44, 7.6), (-38, 7.8), (-30, 7.0), (-20, 6.3), (0, 6.0), (10, 8))
 
@@ -81,7 +81,7 @@ def _features(x: Floats, y: Floats) -> Floats:
     """Depth (mm) that the features of the face add to the cylinder."""
     ax = np.abs(x)
     depth = 3.0 * spot(ax, y, (24, 20), (15, 6.5)) + spot(ax, y, (0, 20), (9, 7))  # brow ridge
-    depth -= 7.5 * spot(ax, y, (31, 0), (14, 10)) + 3.5 * spot(ax, y, (17, -2), (6, 8))  # sockets
+    depth -= 5.2 * spot(ax, y, (31, 0), (13, 10)) + 3.0 * spot(ax, y, (17, -2), (6, 8))  # sockets
 
     nose_heights, nose_widths = np.array(_NOSE_HALF_WIDTH).T
     nose_width = np.interp(y, nose_heights, nose_widths)
@@ -90,7 +90,7 @@ def _features(x: Floats, y: Floats) -> Floats:
     depth -= 2.4 * spot(ax, y, (21, -40), (4.5, 7)) + 1.2 * spot(ax, y, (10.5, -34), (2.2, 4))
 
     depth += 4.5 * spot(ax, y, (44, -17), (17, 11)) + 2.0 * spot(ax, y, (20, -52), (10, 9))  # cheeks
-    depth -= 2.2 * spot(ax, y, (50, -50), (13, 15))
+    depth -= 2.2 * spot(ax, y, (50, -50), (13, 15)) + 8.5 * spot(ax, y, (33, -70), (15, 18))
 
     upper = np.clip(1 - (ax / 28) ** 2, 0, 1)
     lower = np.clip(1 - (ax / 25) ** 2, 0, 1)

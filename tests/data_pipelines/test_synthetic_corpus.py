@@ -74,9 +74,9 @@ def test_manifest_says_who_the_people_are_and_its_hash_holds_that(tiny_faces):
         traits, said = faces.person(number).traits, manifest["attributes"][subject["name"]]
         assert said["sex"] == ("male" if traits.masculine else "female")
         assert said["glasses"] == ("no" if traits.glasses is None else "yes")
-        third = 0 if traits.melanin < 1 / 3 else 1 if traits.melanin < 2 / 3 else 2
+        third = 0 if traits.melanin < 0.30 else 1 if traits.melanin < 0.60 else 2  # of the population
         assert said["skin tone"] == ["light", "medium", "dark"][third]
-        third = 0 if traits.age < 1 / 3 else 1 if traits.age < 2 / 3 else 2
+        third = 0 if traits.age < 0.295 else 1 if traits.age < 0.524 else 2
         assert said["age"] == ["young", "middle", "old"][third]
     names = [subject["name"] for subject in manifest["subjects"]]
     assert summarize([], manifest, names) != summarize([], manifest | {"attributes": {}}, names)

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from jaxau.facs import SYNTHETIC_AUS
 from jaxau.morphable.camera import DISTANCE, FIELD_WIDTH, Camera, rotation
 from jaxau.morphable.grid import Floats, sample
 from jaxau.morphable.identity import MODES
@@ -16,7 +17,7 @@ NOSE_TIP, RIGHT_EAR, CHIN, BETWEEN_BROWS = 30, 0, 8, 27
 
 def _points() -> Floats:
     shape = HeadShape(np.zeros(len(MODES)))
-    return sample(shape.vertices(np.zeros(21)), LANDMARKS_68).astype(float)
+    return sample(shape.vertices(np.zeros(len(SYNTHETIC_AUS))), LANDMARKS_68).astype(float)
 
 
 def _project(yaw: float = 0, pitch: float = 0, roll: float = 0) -> Floats:

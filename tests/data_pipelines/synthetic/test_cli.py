@@ -21,7 +21,19 @@ def test_draw_writes_the_picture(tmp_path: Path) -> None:
 def test_sheet_shows_all_expressions(tmp_path: Path) -> None:
     out = tmp_path / "sheet.jpg"
     assert main(["sheet", "--people", "1", "--size", "32", "--out", str(out)]) == 0
-    assert cv2.imread(str(out)).shape == (9 * 32, 3 * 32, 3)  # 1 + 21 + 5 expressions
+    assert cv2.imread(str(out)).shape == (11 * 32, 3 * 32, 3)  # 1 + 25 + 5 expressions
+
+
+def test_clip_and_nuisance_are_drawn(tmp_path: Path) -> None:
+    for command, shape in (("clip", (3 * 32, 10 * 32, 3)), ("nuisance", (4 * 32, 6 * 32, 3))):
+        out = tmp_path / f"{command}.png"
+        assert main([command, "--size", "32", "--out", str(out)]) == 0
+        assert cv2.imread(str(out)).shape == shape
+
+
+def test_the_ladder_of_a_stream_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ladder", "--tier", "large"]) == 2
+    assert "--tier large" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
