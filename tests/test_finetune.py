@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_run import small_config
+from small_run import small_aar_config, small_config
 
 from jaxau import checkpoint, finetune, models
 from jaxau import config as config_lib
@@ -125,3 +125,31 @@ def test_another_network_is_refused(trained, tmp_path):
     other = jax.tree.map(lambda leaf: jnp.zeros((*leaf.shape, 1)), fresh)
     with pytest.raises(ValueError, match="no parameter of its trunk fits"):
         finetune.start(config, "frames", other, folder)
+
+
+@pytest.mark.parametrize("stage", ["frames", "features"])
+def test_aars_branches_and_relations_follow_their_aus(stage, images, tmp_path):
+    """DISFA from BP4D: branches, rows of U and Q and classifiers are each AU's own; permuting shows it."""
+
+    def variables(aus, seed):
+        base = small_aar_config()
+        config = dataclasses.replace(base, data=dataclasses.replace(base.data, aus=aus))
+        network = models.create(config, stage)
+        time = () if stage == "frames" else (2,)
+        made = jax.jit(network.init)(jax.random.key(seed), jnp.zeros((1, *time, 32, 32, 3), jnp.uint8))
+        return config, network, made
+
+    order = (25, 1, 12, 4)
+    config, network, old = variables(AUS, 1)
+    info = {
+        "network": "aar", "stage": stage, "aus": list(AUS), "image_size": 32,
+        "clip_length": 0 if stage == "frames" else 2, "config": config_lib.to_dict(config),
+    }  # fmt: skip
+    checkpoint.save_model(tmp_path / "model", old, info)
+    config, other, fresh = variables(order, 2)
+    started, report = finetune.start(config, stage, fresh, tmp_path)
+    assert report.fresh == () and report.unused == () and report.kept_aus == order
+    x = images if stage == "frames" else images[None, :2]
+    before, after = (jax.jit(n.apply)(v, x)["logits"] for n, v in ((network, old), (other, started)))
+    np.testing.assert_allclose(after, before[..., [AUS.index(au) for au in order]], rtol=1e-4, atol=1e-5)
+    assert np.ptp(before, axis=-1).max() > 1e-3
