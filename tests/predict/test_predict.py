@@ -148,8 +148,8 @@ def test_api_errors():
     with pytest.raises(ValueError, match="batch_size 0: must be at least 1"):
         Predictor(fake_model(), batch_size=0)
     model = fake_model()
-    model.info["alignment"] = "wide"
-    with pytest.raises(ValueError, match="'wide': not one of"):
+    model.info["alignment"] = "tight"
+    with pytest.raises(ValueError, match="'tight': not one of"):
         Predictor(model)
     model = fake_model()
     model.variables["params"]["head"]["bias"][1] = np.nan
