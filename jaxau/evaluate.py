@@ -130,7 +130,7 @@ def cross_corpus(
     """
     info = checkpoint.read_info(workdir)
     config = config_lib.from_dict(info["config"])
-    if corpus == config.data.corpus:
+    if corpus in (config.data.corpus, *config.data.mixture):
         raise ValueError(
             f"corpus {corpus!r}: {workdir} was trained on it, so that subjects were learned from; leave the "
             "corpus away to score the test subjects of its fold"

@@ -194,3 +194,11 @@ def test_group_tables_name_subjects_intervals_and_few_subjects(run, tiny_faces, 
 def test_a_corpus_without_attributes_has_no_groups(crossed):
     assert crossed[1]["groups"] == crossed[1]["attributes"] == {}
     assert not len(tables.group_table(crossed[1])) and "## Groups" not in tables.markdown(crossed[1])
+
+
+def test_a_corpus_of_the_mixture_was_trained_on(run, disfa_data, monkeypatch):
+    info = checkpoint.read_info(run)
+    info["config"]["data"]["mixture"] = {"disfa": 0.5}
+    monkeypatch.setattr(evaluate.checkpoint, "read_info", lambda _: info)
+    with pytest.raises(ValueError, match="corpus 'disfa': .* was trained on it"):
+        evaluate.cross_corpus(run, partial(make_data, data_dir=disfa_data), "disfa", [1])
