@@ -2,8 +2,8 @@
 
 "How far are we from solving the 2D & 3D face alignment problem?" (Bulat and Tzimiropoulos, ICCV, 2017), in
 the form of ibug's public networks, whose names the parameters have: two hourglasses and max-pooling (2dfan2,
-the default, of which AUNet takes its features), or four and average pooling (the authors' own 2DFAN-4). [code]
-marks what the public networks do, [choice] what is ours.
+the default, of which AUNet takes its features), or four and average pooling (the authors' own 2DFAN-4).
+[code] marks what the public networks do, [choice] what is ours.
 """
 
 from collections.abc import Mapping
