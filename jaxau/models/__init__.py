@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from jaxau import complexity, facs
 from jaxau.config import Config, View, check_names, check_values
-from jaxau.models import aar, lac
+from jaxau.models import aar, aunet, label_vae, lac
 from jaxau.morphable.expression import SHAPES
 
 
@@ -70,6 +70,7 @@ class Paper(NamedTuple):
 
 
 _STILLS, _CLIPS = {"temporal": False}, {"temporal": True}
+_LABELS = ("au", "au_mask", "corpus")
 
 MODELS: dict[str, Paper] = {
     "aar": Paper(
@@ -80,6 +81,16 @@ MODELS: dict[str, Paper] = {
             "features": Role(aar.FeaturesLoss, ("features",), ("features",), fields=_CLIPS),
         },
         (1, 1, 176, 176, 3),
+    ),
+    "aunet": Paper(
+        aunet.AUNet,
+        {
+            "labels": Role(label_vae.LabelLoss, ("labels",), _LABELS, fields={"part": "labels"}, selects=""),
+            "flow": Role(aunet.AULoss, ("tuples",), ("image", "flow"), _LABELS, {"part": "flow"}),
+            "tuples": Role(aunet.AULoss, ("tuples", "frames"), ("image",), _LABELS, {"part": "tuples"}),
+        },
+        (1, 3, 256, 256, 3),
+        frozen=("fan", "vae"),
     ),
     "lac": Paper(
         lac.LAC,
@@ -125,7 +136,8 @@ def create(config: Config, stage: str) -> nn.Module:
       ValueError: unknown network, stage, or field of the network.
     """
     network, decided = paper(config.name).network, role(config, stage).fields
-    given = {"aus": config.data.aus, "dtype": jnp.dtype(config.dtype)}
+    corpora = (config.data.corpus, *config.data.mixture)
+    given = {"aus": config.data.aus, "corpora": corpora, "dtype": jnp.dtype(config.dtype)}
     fields = [f.name for f in dataclasses.fields(network)]
     decides = {name for of in paper(config.name).stages.values() for name in of.fields}
     free = [name for name in fields if name not in {*given, *decides, "parent", "name"}]
