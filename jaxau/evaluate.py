@@ -250,7 +250,7 @@ def _score_stages(
         model = checkpoint.load_model(workdir / stage)
         if stages.get(stage, {}).get("hash") == model.info["hash"]:
             continue
-        batches = _test_batches(workdir, config, stage, data, folder, mesh)
+        batches = test_batches(workdir, config, stage, data, folder, mesh)
         variables = jax.device_put(model.variables, NamedSharding(mesh, PartitionSpec()))
         step, shown = make_eval_step(model.network), tqdm(batches, f"test {stage}")
         found = predict(step, variables, shown, mesh, models.role(config, stage).inputs)
@@ -299,7 +299,7 @@ def _score_other(
     return {"hash": model.info["hash"], "epoch": model.info["epoch"], "terms": terms}
 
 
-def _test_batches(
+def test_batches(
     workdir: Path, config: Config, name: str, data: Any, folder: Path, mesh: jax.sharding.Mesh
 ) -> Iterable[Mapping[str, np.ndarray]]:
     """Batches of the test subjects as the stage's network wants them; features are cached first."""
