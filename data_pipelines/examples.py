@@ -101,7 +101,7 @@ class Load:
         if self._view == "triplets":
             return views.triplet_of(example, plan.triplet_class)
         if self._view == "emotions":
-            example["emotion"] = np.array([frame.emotion for frame in frames], np.int32)
+            example["emotion"] = views.emotions_of(self._records.manifest, frames)
         return views.still(example)
 
     def _input(

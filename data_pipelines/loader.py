@@ -245,8 +245,9 @@ class Data:
         """Every consecutive window, tuple or triplet of a part of the subjects."""
         view, videos = self._config.stages[stage].view, self._videos(part)
         if view == "triplets":
-            found = views.triplets(self.manifest, [(v.subject, v.frames, v.records) for v in videos])
-            return [Plan(np.array(trio), np.ones(3, bool), triplet_class=kind) for *trio, kind in found]
+            return views.triplet_plans(self.manifest, videos)
+        if view == "emotions":
+            return views.emotion_plans(self._records, videos)
         if view == "tuples":
             return views.tuples(self.manifest, videos, self._config.data.neighbor_distance, part)
         return [
