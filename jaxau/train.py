@@ -429,6 +429,7 @@ def _describe_model(config: Config, name: str, data: Data) -> dict[str, Any]:
         "image_size": config.data.image_size,
         "resize_to": stage.augment.resize_to,
         "view": stage.view,
+        "inputs": list(models.role(config, name).inputs),
         "detects_aus": models.role(config, name).detects_aus,
         "clip_length": config.data.clip_length if stage.view in ("clips", "features") else 0,
         "neighbor_distance": config.data.neighbor_distance if stage.view == "tuples" else 0,
