@@ -222,7 +222,7 @@ def _write_part(
     part, laps = make(request, number), Laps()
     write_part(_part_path(folder, number), part)
     laps.lap("writing parts")
-    return laps.seconds + Counter(part.seconds)
+    return Counter(part.seconds) + laps.seconds
 
 
 def _make_parts(corpus: Corpus, folder: Path, workers: int, beam: str | None, seconds: Counter[str]) -> None:
