@@ -136,7 +136,7 @@ class DataConfig:
 
     Attributes:
       corpus: folder name under the data directory.
-      aus: AU numbers in the order of the network's outputs.
+      aus: AU numbers in the order of the network's outputs; () where all stages are of landmarks.
       protocol: named subject lists, e.g. "bp4d-3fold"; "all" tests every subject and trains on none.
       fold: 1-based fold whose subjects are the test subjects.
       fold_seed: 0 = the protocol's own folds; n > 0 = as many, drawn at random anew, the n-th redraw.
@@ -338,7 +338,8 @@ def _rule(holds: bool, path: str, value: Any, rule: str) -> None:
 
 def _check(config: Config) -> None:
     data = config.data
-    facs.check_aus(data.aus)
+    if data.aus or any(stage.view != "landmarks" for stage in config.stages.values()):
+        facs.check_aus(data.aus)
     _rule(data.fold >= 1, "data.fold", data.fold, "folds are counted from 1")
     _rule(data.fold_seed >= 0, "data.fold_seed", data.fold_seed, "0 for the protocol's folds, or a redraw")
     _rule(data.image_size >= 16, "data.image_size", data.image_size, "at least 16 pixels")

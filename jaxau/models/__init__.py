@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from jaxau import complexity, facs
 from jaxau.config import Config, View, check_names, check_values
-from jaxau.models import aar, aunet, label_vae, lac
+from jaxau.models import aar, aunet, fan, label_vae, lac
 from jaxau.morphable.expression import SHAPES
 
 
@@ -91,6 +91,11 @@ MODELS: dict[str, Paper] = {
         },
         (1, 3, 256, 256, 3),
         frozen=("fan", "vae"),
+    ),
+    "fan": Paper(
+        fan.FAN,
+        {"landmarks": Role(fan.LandmarksLoss, ("landmarks",), selects="-nme")},
+        (1, 256, 256, 3),
     ),
     "lac": Paper(
         lac.LAC,
