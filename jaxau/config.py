@@ -206,8 +206,8 @@ class Config:
         scores are labelled so and say nothing of new subjects.
       weights: prefix of parameters, such as "trunk" -> folder of imported weights (`jaxau import-weights`) or
         of a run, with which these begin, in each stage whose network has them; ``finetune`` comes after.
-      finetune: checkpoint of an earlier run, perhaps with other AUs, from which each stage takes what fits
-        (`jaxau.finetune`) before an earlier stage hands on its own; "" = fresh.
+      finetune: checkpoint of an earlier run, perhaps with other AUs, from which each stage of AUs takes what
+        fits (`jaxau.finetune`) before an earlier stage hands on its own; "" = fresh.
     """
 
     name: str

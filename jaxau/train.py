@@ -205,7 +205,7 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
             state = jax.jit(init, out_shardings=placement)()
             if config.weights:
                 state = weights.into_state(state, config, directory)
-            if config.finetune:
+            if config.finetune and role.detects_aus:  # other stages have nothing that is matched by AU
                 state = finetune.into_state(state, config, name, directory)
             if stage.start_from:
                 state = _hand_on(state, workdir / config.parameters_from(name))
@@ -357,7 +357,9 @@ def loss_and_gradients(
     n, total = stage.accumulate, None
     batch_stats, loss_state = state.batch_stats, state.loss_state
     for i in range(n):  # unrolled: convolutions inside a scan are slow on CPUs
-        part = {key: value.reshape(-1, n, *value.shape[1:])[:, i] for key, value in batch.items()}
+        part = {
+            key: value.reshape(len(value) // n, n, *value.shape[1:])[:, i] for key, value in batch.items()
+        }
         gradients, (terms, batch_stats, loss_state) = jax.grad(objective, has_aux=True)(
             state.params, batch_stats, loss_state, part, jax.random.fold_in(rng, i)
         )
