@@ -247,3 +247,16 @@ def test_without_landmarks_a_detector_is_asked_for(folder):
     with pytest.raises(ValueError, match=r"bp4d: its folder holds no landmarks; .*--detector=yunet"):
         prepare(bp4d.corpus(folder, "jaa256"), folder / "data")
     assert not (folder / "data").exists()
+
+
+def test_the_doctor_names_subjects_that_no_fold_or_no_folder_has(folder):
+    labels = folder / "AUCoding/AU_OCC/M002_T3.csv"
+    labels.rename(labels.with_name("F099_T3.csv"))
+    found = doctor.examine(bp4d.corpus(folder, "jaa256"), folder, labels_only=True)
+    assert [line.split(";")[0] for line in found.problems] == [
+        "protocol 'bp4d-3fold': subjects ['F099'] of the data set are in no fold"
+    ]
+    labels.with_name("F099_T3.csv").rename(labels)
+    found = doctor.examine(bp4d.corpus(folder, "jaa256"), folder, labels_only=True)
+    assert found.problems[0].startswith("protocol 'bp4d-3fold': subjects ['F002', 'F003',")
+    assert "are not in the data set" in found.problems[0]
