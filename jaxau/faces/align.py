@@ -225,7 +225,7 @@ def warp(image: np.ndarray, matrix: np.ndarray, side: int) -> np.ndarray:
 
 
 def _averaged(image: np.ndarray, scale: float) -> np.ndarray:
-    """Averages over the largest blocks of 1, 2, 4 ... pixels a side that ``scale`` does not need to enlarge."""
+    """Averages over the largest blocks, 1, 2, 4 ... pixels a side, after which nothing is enlarged."""
     block = 1
     while scale * block <= 0.5:
         block *= 2
