@@ -120,7 +120,7 @@ class _Load:
         if self._view == "triplets":
             return views.triplet_of(example, plan.triplet_class)
         if self._view == "emotions":
-            example["emotion"] = np.array([frame.emotion for frame in frames], np.int32)
+            example["emotion"] = views.emotions_of(self._records.manifest, frames)
         return views.still(example)
 
     def _without_pictures(self, plan: Plan) -> Batch:
@@ -375,8 +375,9 @@ class Data:
         """Every consecutive window, tuple or triplet of a part of the subjects."""
         view, videos = self._config.stages[stage].view, self._videos(part)
         if view == "triplets":
-            found = views.triplets(self.manifest, [(v.subject, v.frames, v.records) for v in videos])
-            return [Plan(np.array(trio), np.ones(3, bool), triplet_class=kind) for *trio, kind in found]
+            return views.triplet_plans(self.manifest, videos)
+        if view == "emotions":
+            return views.emotion_plans(self._records, videos)
         if view == "tuples":
             distance = self._config.data.neighbor_distance
             return [

@@ -11,7 +11,12 @@ from typing import Any
 import cv2
 import numpy as np
 
+from data_pipelines.plans import Plan, Video
 from data_pipelines.protocols import EVERYONE, PROTOCOLS
+from data_pipelines.records import Frame, Records
+from data_pipelines.synthetic import SynthConfig, SynthFaces
+from data_pipelines.synthetic.emotions import emotions
+from data_pipelines.synthetic.triplets import draw_triplets
 from jaxau.config import Config
 from jaxau.faces.landmarks import five_points
 
@@ -93,6 +98,53 @@ def triplets(
             if anchor is not None and positive is not None and negative is not None:
                 found.append((anchor, positive, negative, int(kind)))
     return found
+
+
+def triplet_plans(manifest: Mapping[str, Any], videos: Sequence[Video]) -> list[Plan]:
+    """The triplets of a part of the subjects; of synthetic faces they are drawn, as many as there are frames.
+
+    Raises:
+      ValueError: the corpus has no triplets; fewer than three synthetic people.
+    """
+    if "generator" in manifest:
+        found = _drawn_triplets(manifest, videos) if videos else []
+    else:
+        found = triplets(manifest, [(video.subject, video.frames, video.records) for video in videos])
+    return [Plan(np.array(trio), np.ones(3, bool), triplet_class=kind) for *trio, kind in found]
+
+
+def _drawn_triplets(manifest: Mapping[str, Any], videos: Sequence[Video]) -> list[tuple[int, int, int, int]]:
+    record_of = {
+        (*video.key, int(frame)): int(record)
+        for video in videos
+        for frame, record in zip(video.frames, video.records, strict=True)
+    }
+    fields = [field.name for field in dataclasses.fields(SynthConfig)]
+    faces = SynthFaces(SynthConfig(**{name: manifest["generator"][name] for name in fields}))
+    drawn = draw_triplets(faces, sorted({video.key[0] for video in videos}), len(record_of))
+    found = []
+    for trio, kind in zip(drawn.frames.tolist(), drawn.triplet_class.tolist(), strict=True):
+        records = [record_of.get((subject, clip, t)) for subject, clip, t in trio]
+        anchor, positive, negative = records
+        if anchor is not None and positive is not None and negative is not None:
+            found.append((anchor, positive, negative, int(kind)))
+    return found
+
+
+def emotion_plans(records: Records, videos: Sequence[Video]) -> list[Plan]:
+    """The frames that show an emotion; of synthetic faces, some show none of the seven."""
+    found = [int(record) for video in videos for record in video.records]
+    if "generator" in records.manifest:
+        shown = [emotions(records.raw(record)["au_intensity"][None])[0] for record in found]
+        found = [record for record, emotion in zip(found, shown, strict=True) if emotion >= 0]
+    return [Plan(np.array([record]), np.ones(1, bool)) for record in found]
+
+
+def emotions_of(manifest: Mapping[str, Any], frames: Sequence[Frame]) -> np.ndarray:
+    """(t,) int32 expression labels of frames; of synthetic faces, what their AUs show."""
+    if "generator" in manifest:
+        return emotions(np.stack([frame.intensity for frame in frames]))
+    return np.array([frame.emotion for frame in frames], np.int32)
 
 
 def align_to_middle(images: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
