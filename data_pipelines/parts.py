@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-What = Literal["frame", "uncoded", "label", "landmarks"]
+What = Literal["frame", "uncoded", "label", "intensity", "landmarks"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class Remark:
 
     Attributes:
       what: "frame" left out; "uncoded" frame left out, because the owner says that nobody labelled it;
-        "label" of ``aus`` masked; "landmarks" of another frame, or one of several faces, taken.
+        "label" of ``aus`` masked; "intensity" of ``aus`` not used, where their occurrence is kept;
+        "landmarks" of another frame, or one of several faces, taken.
       reason: for people; the same for all these frames.
       frames: their numbers.
       aus: whose labels are masked.

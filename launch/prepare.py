@@ -173,6 +173,7 @@ _HAPPENED = {
     "frame": "frames left out",
     "uncoded": "frames that nobody labelled",
     "label": "labels masked",
+    "intensity": "intensities not used",
     "landmarks": "landmarks replaced",
 }
 

@@ -103,6 +103,49 @@ def test_codes_that_are_no_labels(folder):
     assert remarks(part)[("label", (), ())].startswith("a row of F001_T8.csv cannot be read: '4,")
 
 
+def write_intensities(folder, au, name, rows):
+    path = folder / f"AUCoding/AU_INT/AU{au:02d}/{name}_AU{au:02d}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(rows) + "\n")
+
+
+def test_intensities_refine_occurrence_and_never_change_it(folder):
+    """All counts must be those of the occurrence files: the published ones."""
+    rows = [[f, *codes(f)] for f in range(8)]
+    for f in range(8):
+        rows[f][HEADER.index(6)] = rows[f][HEADER.index(12)] = (f + 1) % 2
+    rows[6][HEADER.index(12)] = 9
+    write_labels(folder, "F001_T8", rows)
+    plain = bp4d.corpus(folder, "jaa256")
+    before = parts(plain)["F001_T8"].intensity
+    sixes = ["0,1", "1,0", "2,5", "3,2", "4,0", "5,9", "6,7", "7,0", "7,2", "9,4"]  # no codes for frame 9
+    write_intensities(folder, 6, "F001_T8", sixes)
+    write_intensities(
+        folder, 12, "F001_T8", ["frame,intensity", *(f"{f},{(f + 1) % 2 * 3}" for f in range(8))]
+    )
+    write_intensities(folder, 12, "M002_T3", [f"{f},9" for f in range(8, 16)])
+    graded = bp4d.corpus(folder, "jaa256")
+    assert graded.request["intensities"] == [6, 12] and "intensities" not in plain.request
+    found = parts(graded)
+    after, (six, twelve) = found["F001_T8"].intensity, (AUS.index(6), AUS.index(12))
+    assert after[:, six].tolist() == [1, 0, 5, ABSENT, OCCURS, ABSENT, OCCURS, 0]
+    np.testing.assert_array_equal(after[:, twelve], np.float32([3, 0, 3, 0, 3, 0, np.nan, 0]))
+    others = [k for k in range(12) if k not in (six, twelve)]
+    np.testing.assert_array_equal(after[:, others], before[:, others])
+    np.testing.assert_array_equal(np.isnan(after), np.isnan(before))
+    np.testing.assert_array_equal(after >= 1, before >= 1)
+    assert remarks(found["F001_T8"]) == {
+        ("intensity", (6,), (3, 4)): "it contradicts the occurrence code, which is kept",
+        ("intensity", (6,), (6,)): "value '7' in F001_T8_AU06.csv, must be 0 to 5 or 9",
+        ("intensity", (6,), (7,)): "more than one row in F001_T8_AU06.csv: the first is taken",
+    }
+    missing = {("intensity", (6,), tuple(range(8, 16))): "no file AU_INT/AU06/M002_T3_AU06.csv"}
+    assert remarks(found["M002_T3"]) == missing
+    assert set(found["M002_T3"].intensity.ravel().tolist()) == {ABSENT, OCCURS}
+    plus = parts(bp4d.corpus(folder, "jaa256", plus=True))["F001_T8"]
+    assert plus.intensity[:2, six].tolist() == [0, 5] and plus.frame[:2].tolist() == [1, 2]
+
+
 def test_missing_and_corrupt_files(folder):
     below = folder / "Sequences(2D+3D)/F001/T8"
     (below / "002.jpg").unlink()
