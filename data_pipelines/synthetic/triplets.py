@@ -25,7 +25,7 @@ from jaxau.morphable.identity import MODES
 from jaxau.morphable.shape import HeadShape
 
 HARD_SHARE = 0.2
-_SECONDS = 1.0  # of a clip from one candidate to the next
+_EVERY = 8  # frames of a clip from one candidate to the next
 _VERTEX_STEP = 2  # every second vertex each way tells as much
 _PRESENT = 1.5
 _FACE = (-118.0, 75.0)  # mm of height that the distance looks at
@@ -97,13 +97,12 @@ def draw_triplets(
         raise ValueError(f"subjects {list(subjects)}: triplets show three people, name at least three")
     if not 0 < margin <= 1:
         raise ValueError(f"margin = {margin}: use more than 0 (strict) to 1 (any order)")
-    every = max(1, round(_SECONDS * faces.config.shape.fps))
     pool = np.array(
         [
             (subject, clip, t)
             for subject in subjects
             for clip in range(faces.config.shape.clips)
-            for t in range(0, faces.config.shape.frames, every)
+            for t in range(0, faces.config.shape.frames, _EVERY)
         ]
     )
     labels = np.stack([faces.labels(subject, clip)[t] for subject, clip, t in pool])
