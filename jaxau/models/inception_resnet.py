@@ -34,6 +34,8 @@ class InceptionResNet(nn.Module):
       last: "embedding", or "repeat_2" to end there, without the parameters of what follows.
       dropout: rate before the last layer (.6 [code]); needs the random key "dropout" in training.
       classes: outputs of a classifier of the embedding, 0 for none.
+      repeats: blocks of the three kinds, ``repeat_1`` to ``repeat_3``.
+      width: share of the published channels, but for the 512 outputs; for small networks.
       dtype: of the computation; parameters and statistics stay float32.
     """
 
@@ -41,6 +43,8 @@ class InceptionResNet(nn.Module):
     last: Output = "embedding"
     dropout: float = 0.6
     classes: int = 0
+    repeats: tuple[int, ...] = (5, 10, 5)
+    width: float = 1.0
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -59,30 +63,37 @@ class InceptionResNet(nn.Module):
         chex.assert_rank(x, 4)
 
         def conv(name: str, x: jax.Array, features: int, size: int, stride: int = 1) -> jax.Array:
+            (features,) = scaled(features)
             return ConvNorm(features, (size, size), stride, self.padding, self.dtype, name=name)(x, train)
+
+        def scaled(*widths: int) -> tuple[int, ...]:
+            return tuple(max(1, round(self.width * width)) for width in widths)
 
         x = conv("conv2d_1a", x.astype(self.dtype), 32, 3, stride=2)
         x = conv("conv2d_2a", x, 32, 3)
-        x = ConvNorm(64, (3, 3), 1, "SAME", self.dtype, name="conv2d_2b")(x, train)
+        x = ConvNorm(*scaled(64), (3, 3), 1, "SAME", self.dtype, name="conv2d_2b")(x, train)
         x = nn.max_pool(x, (3, 3), (2, 2), self.padding)
         x = conv("conv2d_3b", x, 80, 1)
         x = conv("conv2d_4a", x, 192, 3)
         x = conv("conv2d_4b", x, 256, 3, stride=2)
-        for index in range(5):
-            block = Residual(((32,), (32, 32), (32, 32, 32)), 3, 0.17, self.dtype, name=f"repeat_1_{index}")
-            x = block(x, train)
+        branches = (scaled(32), scaled(32, 32), scaled(32, 32, 32))
+        for index in range(self.repeats[0]):
+            x = Residual(branches, 3, 0.17, self.dtype, name=f"repeat_1_{index}")(x, train)
         outputs = {"repeat_1": x}
-        x = Reduction(((384,), (192, 192, 256)), self.padding, self.dtype, name="mixed_6a")(x, train)
-        for index in range(10):
-            x = Residual(((128,), (128, 128, 128)), 7, 0.10, self.dtype, name=f"repeat_2_{index}")(x, train)
+        branches = (scaled(384), scaled(192, 192, 256))
+        x = Reduction(branches, self.padding, self.dtype, name="mixed_6a")(x, train)
+        branches = (scaled(128), scaled(128, 128, 128))
+        for index in range(self.repeats[1]):
+            x = Residual(branches, 7, 0.10, self.dtype, name=f"repeat_2_{index}")(x, train)
         outputs["repeat_2"] = x
         if self.last == "repeat_2":
             return outputs
-        wide = ((256, 384), (256, 256), (256, 256, 256))
-        x = Reduction(wide, self.padding, self.dtype, name="mixed_7a")(x, train)
-        for index in range(5):
-            x = Residual(((192,), (192, 192, 192)), 3, 0.20, self.dtype, name=f"repeat_3_{index}")(x, train)
-        x = Residual(((192,), (192, 192, 192)), 3, 1.0, self.dtype, relu=False, name="block8")(x, train)
+        branches = (scaled(256, 384), scaled(256, 256), scaled(256, 256, 256))
+        x = Reduction(branches, self.padding, self.dtype, name="mixed_7a")(x, train)
+        branches = (scaled(192), scaled(192, 192, 192))
+        for index in range(self.repeats[2]):
+            x = Residual(branches, 3, 0.20, self.dtype, name=f"repeat_3_{index}")(x, train)
+        x = Residual(branches, 3, 1.0, self.dtype, relu=False, name="block8")(x, train)
         pooled = x.astype(jnp.float32).mean((1, 2))
         y = nn.Dropout(self.dropout, deterministic=not train)(pooled)
         y = nn.Dense(512, use_bias=False, kernel_init=_kaiming, name="last_linear")(y)

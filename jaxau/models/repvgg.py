@@ -25,11 +25,14 @@ class RepVGG(nn.Module):
     Attributes:
       deployed: one convolution per block, with variables from `deploy`; it has no BatchNorm to train.
       classes: outputs of the classifier, 0 for none.
+      blocks, widths: of each stage, the first of which is one block; every stage halves the map.
       dtype: of the computation; parameters and statistics stay float32.
     """
 
     deployed: bool = False
     classes: int = 0
+    blocks: tuple[int, ...] = BLOCKS
+    widths: tuple[int, ...] = WIDTHS
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -37,7 +40,7 @@ class RepVGG(nn.Module):
         """Map a normalised image (n, h, w, 3) to features (n, h / 32, w / 32, 1408), or to (n, classes)."""
         chex.assert_rank(x, 4)
         x = x.astype(self.dtype)
-        for stage, (blocks, width) in enumerate(zip(BLOCKS, WIDTHS, strict=True)):
+        for stage, (blocks, width) in enumerate(zip(self.blocks, self.widths, strict=True)):
             for index in range(blocks):
                 name = f"stage{stage}_{index}" if stage else "stage0"
                 block = RepBlock(width, 1 if index else 2, self.deployed, self.dtype, name=name)

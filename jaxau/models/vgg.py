@@ -20,10 +20,14 @@ class VGG16(nn.Module):
     Attributes:
       classes: outputs of the classifier, 0 for none; it needs images of 224 pixels and, in training, the
         random key "dropout".
+      widths: channels of the convolutions of each of the five parts that a max-pool ends.
+      last_pool: whether one ends the last part, too; without it, maps are twice as large.
       dtype: of the computation.
     """
 
     classes: int = 0
+    widths: tuple[tuple[int, ...], ...] = WIDTHS
+    last_pool: bool = True
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -31,13 +35,14 @@ class VGG16(nn.Module):
         """Map a normalised image (n, h, w, 3) to features (n, h / 32, w / 32, 512), or to (n, classes)."""
         chex.assert_rank(x, 4)
         x, number = x.astype(self.dtype), 0  # torchvision also counts ReLUs and pools
-        for widths in WIDTHS:
+        for part, widths in enumerate(self.widths):
             for width in widths:
                 name = f"features_{number}"
                 conv = nn.Conv(width, (3, 3), padding=1, kernel_init=_kaiming, dtype=self.dtype, name=name)
                 x = nn.relu(conv(x))
                 number += 2
-            x = nn.max_pool(x, (2, 2), (2, 2))
+            if self.last_pool or part < len(self.widths) - 1:
+                x = nn.max_pool(x, (2, 2), (2, 2))
             number += 1
         if not self.classes:
             return x
