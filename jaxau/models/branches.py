@@ -119,7 +119,7 @@ class BranchConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Map (k, n, h, w, c), or (n, h, w, c) that all branches share, to (k, n, h / stride, w / stride, features)."""
+        """Map (k, n, h, w, c), or (n, h, w, c) that all branches share, to (k, n, h', w', features)."""
         he = nn.initializers.variance_scaling(2.0, "fan_in", "normal", batch_axis=0)
         shape = (self.branches, self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("kernel", he, shape)

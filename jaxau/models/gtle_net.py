@@ -1,5 +1,5 @@
-"""GTLE-Net, "Learning facial expression-aware global-to-local representation" (An et al., Applied Intelligence,
-2024).
+"""GTLE-Net, "Learning facial expression-aware global-to-local representation for robust action unit
+detection" (An et al., Applied Intelligence, 2024).
 
 A global encoder (GEE) learns which expressions are alike, regardless of who shows them. Two decoders make of
 its features, for each AU, a picture-sized feature map and a mask, whose product an own classifier judges.
@@ -146,7 +146,7 @@ class GTLENet(nn.Module):
         blocks = self.blocks or _BLOCKS[self.trunk]
         if len(blocks) != len(_BLOCKS[self.trunk]):
             raise ValueError(
-                f"config.network.blocks: {blocks}, of {self.trunk} it needs {len(_BLOCKS[self.trunk])} numbers"
+                f"config.network.blocks: {blocks}; of {self.trunk} give {len(_BLOCKS[self.trunk])} numbers"
             )
         if self.trunk == "inception_resnet":
             last: inception_resnet.Output = "embedding" if whole else "repeat_2"
@@ -318,8 +318,8 @@ class DetectionLoss(Stateless):
             return terms["detection"], terms, state
         if "attention" not in outputs:
             raise ValueError(
-                f"loss.attention: {self.attention}, but the network has no masks (config.network.extractors); "
-                "set it to 0"
+                f"loss.attention: {self.attention}, but the network has no masks (see "
+                "config.network.extractors); set it to 0"
             )
         masks, known = outputs["attention"], coded & batch["au_centers_mask"]
         wanted = landmark_maps(batch["au_centers"], batch["image"].shape[-2], masks.shape[-2])

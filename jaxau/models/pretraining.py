@@ -48,8 +48,8 @@ class TripletLoss(Stateless):
     def __post_init__(self) -> None:
         if not (0 <= self.margin_one <= 4 and 0 <= self.margin_more <= 4):
             raise ValueError(
-                f"loss.margin_one, loss.margin_more: {self.margin_one}, {self.margin_more} must be in [0, 4], "
-                "the range of squared distances of unit vectors"
+                f"loss.margin_one, loss.margin_more: {self.margin_one}, {self.margin_more} must be in [0, "
+                "4], the range of squared distances of unit vectors"
             )
 
     def __call__(
