@@ -58,18 +58,35 @@ class Optim:
 
 @dataclass(frozen=True)
 class Augment:
-    """Augmentation of training examples; one draw is shared by all frames of a clip.
+    """Augmentation of training examples; one draw is shared by all frames of an example.
 
     Attributes:
       flip: probability of a mirror image.
       color_jitter: brightness, contrast and saturation are scaled by U(1-j, 1+j).
       resize_to: side in pixels to which the aligned crop is resized before an image_size square is cut
         from it (training: anywhere; evaluation: the centre); 0 = straight to image_size, no crop.
+      rotation: the input is turned about its centre by U(-r, r) degrees;
+      scale: enlarged by U(1-s, 1+s);
+      shift: and moved by U(-s, s) of its side, in x and in y.
+      blur: probability of a Gaussian blur, of 3, 5 or 7 pixels.
+      compression: probability of JPEG compression, with a quality of 30 to 100.
+      holes: probability that 1 to 8 rectangles, with sides of 1/32 to 1/8 of the input's, are black.
     """
 
     flip: float = 0.5
     color_jitter: float = 0.0
     resize_to: int = 0
+    rotation: float = 0.0
+    scale: float = 0.0
+    shift: float = 0.0
+    blur: float = 0.0
+    compression: float = 0.0
+    holes: float = 0.0
+
+    @property
+    def moves(self) -> bool:
+        """Whether the input is turned, scaled or shifted."""
+        return bool(self.rotation or self.scale or self.shift)
 
 
 @dataclass(frozen=True)
@@ -91,6 +108,7 @@ class Stage:
         by the model of the stage it starts from (``jaxau.feature_cache``).
       trainable: prefixes of parameter paths, e.g. ("lstm", "trunk/stage3"); () = everything.
       freeze_batch_stats: keep BatchNorm's running statistics and normalise with them.
+      flow: batches of tuples also hold the optical flow from the middle frame to its neighbours.
       checkpoint_every_steps: also save within an epoch, every so many steps; 0 = at its end only.
       loss: options of the stage's loss, defined by the model file.
     """
@@ -105,6 +123,7 @@ class Stage:
     cache: int = 0
     trainable: tuple[str, ...] = ()
     freeze_batch_stats: bool = False
+    flow: bool = False
     checkpoint_every_steps: int = 0
     optim: Optim = field(default_factory=Optim)
     augment: Augment = field(default_factory=Augment)
@@ -361,13 +380,12 @@ def _check(config: Config) -> None:
         _rule(0 <= stage.optim.ema_decay < 1, f"{path}.optim.ema_decay", stage.optim.ema_decay, "in [0, 1)")
         _rule(0 < optim.decay <= 1, f"{path}.optim.decay", optim.decay, "above 0, at most 1")
         _rule(optim.periods >= 1, f"{path}.optim.periods", optim.periods, "at least 1")
-        _rule(0 <= stage.augment.flip <= 1, f"{path}.augment.flip", stage.augment.flip, "a probability")
-        _rule(
-            0 <= stage.augment.color_jitter < 1,
-            f"{path}.augment.color_jitter",
-            stage.augment.color_jitter,
-            "in [0, 1)",
-        )
+        for part in ("flip", "blur", "compression", "holes"):
+            chance = getattr(stage.augment, part)
+            _rule(0 <= chance <= 1, f"{path}.augment.{part}", chance, "a probability")
+        for part, below in (("color_jitter", 1), ("rotation", 180), ("scale", 1), ("shift", 1)):
+            amount = getattr(stage.augment, part)
+            _rule(0 <= amount < below, f"{path}.augment.{part}", amount, f"in [0, {below})")
         _rule(
             stage.augment.resize_to == 0 or stage.augment.resize_to >= data.image_size,
             f"{path}.augment.resize_to",

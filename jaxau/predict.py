@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from jaxau import facs
 from jaxau.checkpoint import Model, load_model
-from jaxau.faces.align import align, check_alignment, to_network_input
+from jaxau.faces.align import align, check_alignment, to_network_input, transform_points
 from jaxau.faces.detect import YuNet
 from jaxau.faces.landmark_file import LandmarkFile
 from jaxau.faces.video import Frame, open_video
@@ -127,11 +127,17 @@ class Predictor:
             if face.landmarks is None:
                 continue
             try:
-                crop, _ = align(frame.image, face.landmarks, self.info["alignment"])
+                crop, matrix = align(frame.image, face.landmarks, self.info["alignment"])
             except ValueError:
                 face.reason = "bad_landmarks"
                 continue
-            face.crop = to_network_input(crop, int(self.info["image_size"]), self._resize_to)
+            face.crop = to_network_input(
+                crop,
+                transform_points(face.landmarks, matrix),
+                self.info["alignment"],
+                int(self.info["image_size"]),
+                self._resize_to,
+            )
         return FrameFaces(frame.index, frame.timestamp, faces, frame.image.shape[1])
 
     def stream(self, items: Iterable[FrameFaces | T]) -> Iterator[FrameFaces | T]:

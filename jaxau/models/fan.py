@@ -1,9 +1,9 @@
 """FAN, the face alignment network: landmarks from stacked hourglasses, and the frozen trunk of AUNet.
 
-"How far are we from solving the 2D & 3D face alignment problem?" (Bulat and Tzimiropoulos, ICCV, 2017), in the
-form of ibug's public networks, whose names the parameters have: two hourglasses and max-pooling (2dfan2, the
-default, of which AUNet takes its features), or four and average pooling in the stem (the authors' own 2DFAN-4).
-[code] marks what those public networks do, [choice] what is ours.
+"How far are we from solving the 2D & 3D face alignment problem?" (Bulat and Tzimiropoulos, ICCV, 2017), in
+the form of ibug's public networks, whose names the parameters have: two hourglasses and max-pooling (2dfan2,
+the default, of which AUNet takes its features), or four and average pooling (the authors' own 2DFAN-4).
+[code] marks what the public networks do, [choice] what is ours.
 """
 
 from collections.abc import Mapping
@@ -22,9 +22,8 @@ Metrics = dict[str, jax.Array]
 LossState = dict[str, jax.Array]
 Pool = Literal["max", "average"]
 
-POINTS = 68  # iBUG / Multi-PIE
 CELL = 4  # pixels of the picture along a cell of the heat-maps
-OUTER_EYE_CORNERS = (36, 45)  # of the 68 points; their distance is the unit of the NME
+OUTER_EYE_CORNERS = {68: (36, 45), 98: (60, 72)}  # by number of landmarks; their distance is the NME's unit
 _DEPTH = 4  # times that an hourglass halves its map
 
 _kaiming = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -37,12 +36,14 @@ class FAN(nn.Module):
       hourglasses: how many stand behind each other; each puts out heat-maps.
       pool: "max" or "average", in the stem and in the hourglasses.
       width: channels of the hourglasses; the stem has a quarter and a half of them.
+      points: landmarks, those of the corpus that it is trained on: 68 (iBUG) or 98 (WFLW, synthetic faces).
       dtype: of the computation; parameters, statistics and heat-maps are float32.
     """
 
     hourglasses: int = 2
     pool: Pool = "max"
     width: int = 256
+    points: int = 68
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -54,7 +55,7 @@ class FAN(nn.Module):
           train: whether BatchNorm uses the statistics of this batch.
 
         Returns:
-          ``heatmaps`` (b, n, h / 4, w / 4, 68) float32 of the n hourglasses, without bounds;
+          ``heatmaps`` (b, n, h / 4, w / 4, p) float32 of the n hourglasses, without bounds;
           ``low`` (b, h / 4, w / 4, c) before the first hourglass, F_l in AUNet;
           ``hourglass`` (b, h / 4, w / 4, n c), the features before the heat-maps of each hourglass: of the
           last one themselves, of the others as they are projected for the next (``bl``) [code].
@@ -87,7 +88,7 @@ class FAN(nn.Module):
             y = block(c, name=f"top_m_{i}")(y, train)
             y = conv(c, (1, 1), name=f"conv_last{i}")(y)
             y = nn.relu(norm(name=f"bn_end{i}")(y))
-            found = conv(POINTS, (1, 1), name=f"l{i}")(y)
+            found = conv(self.points, (1, 1), name=f"l{i}")(y)
             if i < self.hourglasses - 1:
                 y = conv(c, (1, 1), name=f"bl{i}")(y)
                 previous = previous + y + conv(c, (1, 1), name=f"al{i}")(found)
@@ -259,7 +260,7 @@ class LandmarksLoss:
 
         Args:
           outputs: of ``FAN``.
-          batch: the view ``landmarks``: landmarks (b, 68, 2) pixels of the picture, NaN where a face has
+          batch: the view ``landmarks``: landmarks (b, p, 2) pixels of the picture, NaN where a face has
             none; mask (b,). A landmark outside of the picture has an empty map as its target.
           state: empty.
 
@@ -267,9 +268,16 @@ class LandmarksLoss:
           The terms ``heatmaps``, the squared error summed over a map's cells, mean over maps and hourglasses,
           and ``nme``, the mean distance between the landmarks found by the last hourglass and the true ones,
           divided by the distance between the outer eye corners; both over faces that have landmarks.
+
+        Raises:
+          ValueError: the network finds another number of landmarks than the corpus has.
         """
         heatmaps, landmarks = outputs["heatmaps"], batch["landmarks"]
-        chex.assert_shape(landmarks, (heatmaps.shape[0], POINTS, 2))
+        if heatmaps.shape[-1] != landmarks.shape[-2]:
+            raise ValueError(
+                f"config.network.points: {heatmaps.shape[-1]}, but the corpus has {landmarks.shape[-2]} "
+                "landmarks; they must be as many"
+            )
         present = jnp.isfinite(landmarks).all((1, 2)) & batch["mask"]
         landmarks = jnp.where(present[:, None, None], landmarks, 0.0)  # NaN x 0 would be NaN
         wanted = gaussians(landmarks, *heatmaps.shape[2:4], self.sigma)
@@ -281,10 +289,18 @@ class LandmarksLoss:
 
 
 def normalized_error(found: jax.Array, landmarks: jax.Array) -> jax.Array:
-    """Mean distance of landmarks (..., 68, 2) from the true ones over that of the true outer eye corners.
+    """Mean distance of landmarks (..., p, 2) from the true ones over that of the true outer eye corners.
 
-    The inter-ocular NME of 300W, a share (not per cent) of each face, (...).
+    The inter-ocular NME of 300W and WFLW, a share (not per cent) of each face, (...).
+
+    Raises:
+      ValueError: landmarks other than 68 or 98, of which no outer eye corners are known.
     """
-    right, left = (landmarks[..., corner, :] for corner in OUTER_EYE_CORNERS)
+    points = landmarks.shape[-2]
+    if points not in OUTER_EYE_CORNERS:
+        raise ValueError(
+            f"{points} landmarks: an error is measured on {' or '.join(map(str, OUTER_EYE_CORNERS))} of them"
+        )
+    right, left = (landmarks[..., corner, :] for corner in OUTER_EYE_CORNERS[points])
     unit = jnp.linalg.norm(left - right, axis=-1)
     return jnp.linalg.norm(found - landmarks, axis=-1).mean(-1) / jnp.maximum(unit, 1e-6)

@@ -96,6 +96,6 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 def expected_logits(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """What the fake network says about a face, in NumPy."""
-    crop = to_network_input(align(image, landmarks, "jaa256")[0], 32, 36)
+    crop = to_network_input(align(image, landmarks, "jaa256")[0], landmarks, "jaa256", 32, 36)
     features = (crop / 255 - 0.5).reshape(4, 8, 4, 8, 3).mean((1, 3)).ravel()
     return features @ fake_model().variables["params"]["head"]["kernel"]

@@ -141,7 +141,7 @@ def _pixel_distances_are_right(faces: SynthFaces, triplets: Triplets) -> np.ndar
 
 
 def test_pixels_do_not_solve_triplets() -> None:
-    """On the hard ones pixels are near chance, a third: they recognise the person, who misleads in two of three.
+    """Near chance, a third, on the hard ones: pixels recognise people, and these mislead in two of three.
 
     Were all hard ones misleading, a distance of pixels would lie below chance.
     """
