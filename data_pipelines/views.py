@@ -133,7 +133,7 @@ def triplet_plans(manifest: Mapping[str, Any], videos: Sequence[Video]) -> list[
     Raises:
       ValueError: the corpus has no triplets; fewer than three synthetic people.
     """
-    if "generator" in manifest:
+    if _is_drawn(manifest):
         found = _drawn_triplets(manifest, videos) if videos else []
     else:
         found = triplets(manifest, [(video.subject, video.frames, video.records) for video in videos])
@@ -161,7 +161,7 @@ def _drawn_triplets(manifest: Mapping[str, Any], videos: Sequence[Video]) -> lis
 def emotion_plans(records: Records, videos: Sequence[Video]) -> list[Plan]:
     """The frames that show an emotion; of synthetic faces, some show none of the seven."""
     found = [int(record) for video in videos for record in video.records]
-    if "generator" in records.manifest:
+    if _is_drawn(records.manifest):
         shown = [emotions(records.raw(record)["au_intensity"][None])[0] for record in found]
         found = [record for record, emotion in zip(found, shown, strict=True) if emotion >= 0]
     return [Plan(np.array([record]), np.ones(1, bool)) for record in found]
@@ -169,6 +169,11 @@ def emotion_plans(records: Records, videos: Sequence[Video]) -> list[Plan]:
 
 def emotions_of(manifest: Mapping[str, Any], frames: Sequence[Frame]) -> np.ndarray:
     """(t,) int32 expression labels of frames; of synthetic faces, what their AUs show."""
-    if "generator" in manifest:
+    if _is_drawn(manifest):
         return emotions(np.stack([frame.intensity for frame in frames]))
     return np.array([frame.emotion for frame in frames], np.int32)
+
+
+def _is_drawn(manifest: Mapping[str, Any]) -> bool:
+    """Whether the corpus is one of `SynthFaces`, whose values are in the manifest."""
+    return isinstance(manifest.get("generator"), Mapping)
