@@ -18,7 +18,7 @@ import numpy as np
 
 from data_pipelines import records
 from data_pipelines.face_source import FaceSource, NoFace
-from data_pipelines.parts import Part, Remark, What
+from data_pipelines.parts import Laps, Part, Remark, What
 from data_pipelines.preparation import Corpus
 from jaxau.faces.align import align, check_alignment, transform_points
 from jaxau.faces.video import PICTURES, open_video, read_image
@@ -130,7 +130,13 @@ def rows_of(points: np.ndarray, missing: str = "no landmarks in the owner's list
 
 
 def make_part(
-    listed: Listed, raw_dir: Path, faces: FaceSource | None, alignment: str, subject: int, video: int
+    listed: Listed,
+    raw_dir: Path,
+    faces: FaceSource | None,
+    alignment: str,
+    subject: int,
+    video: int,
+    laps: Laps,
 ) -> Part:
     """Read, align and encode the frames of a listed video.
 
@@ -141,21 +147,26 @@ def make_part(
       alignment: a name in `jaxau.faces.align.ALIGNMENTS`.
       subject: number of the subject.
       video: number of the video within the subject.
+      laps: for the time of each stage.
     """
     remarks = Remarks(listed.remarks)
     images, landmarks, kept = [], [], []
     for position, picture in pictures(listed, remarks):
+        laps.lap("reading pictures")
         number = int(listed.frames[position])
         if not listed.usable[position]:
             remarks.add("frame", "no valid label", number)
             continue
         try:
             points = _landmarks(listed, position, picture, faces, remarks)
+            laps.lap("landmarks")
             crop, matrix = align(picture, points, alignment)
+            laps.lap("alignment")
         except ValueError as error:
             remarks.add("frame", without_path(error, raw_dir), number)
             continue
         images.append(records.encode(crop))
+        laps.lap("JPEG")
         landmarks.append(transform_points(points, matrix).astype(np.float32))
         kept.append(position)
     n = len(kept)
@@ -169,6 +180,7 @@ def make_part(
         np.full(n, subject, np.int32),
         {video: listed.name},
         None if listed.emotion is None else listed.emotion[kept].astype(np.int32),
+        laps.seconds,
     )
 
 
@@ -318,8 +330,10 @@ def _make_numbered(
     request: Mapping[str, Any],
     part: int,
 ) -> Part:
+    laps = Laps()
     listed = read(raw_dir, *order[part])
-    return make_part(listed, raw_dir, faces, request["alignment"], *numbered[part])
+    laps.lap("labels")
+    return make_part(listed, raw_dir, faces, request["alignment"], *numbered[part], laps)
 
 
 OCCURRENCE = {"min_intensity": 1.0}

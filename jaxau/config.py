@@ -129,11 +129,6 @@ class Stage:
     augment: Augment = field(default_factory=Augment)
     loss: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def input(self) -> str:
-        """The field of a batch that the network is given."""
-        return "features" if self.view == "features" else "image"
-
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -209,6 +204,8 @@ class Config:
         "conventional": nothing; all training subjects train, the last epoch and threshold .5 are taken.
         "optimistic": the test subjects, after all training subjects trained, as much of the field does; its
         scores are labelled so and say nothing of new subjects.
+      weights: prefix of parameters, such as "trunk" -> folder of imported weights (`jaxau import-weights`) or
+        of a run, with which these begin, in each stage whose network has them; ``finetune`` comes after.
       finetune: checkpoint of an earlier run, perhaps with other AUs, from which each stage takes what fits
         (`jaxau.finetune`) before an earlier stage hands on its own; "" = fresh.
     """
@@ -218,6 +215,7 @@ class Config:
     stages: Mapping[str, Stage]
     network: Mapping[str, Any] = field(default_factory=dict)
     selection: Selection = "honest"
+    weights: Mapping[str, str] = field(default_factory=dict)
     finetune: str = ""
     seed: int = 0
     dtype: Literal["float32", "bfloat16"] = "float32"

@@ -352,7 +352,7 @@ def _count(row: Row, config: Config) -> Result:
     network, side, frames = models.create(config, stage), config.data.image_size, config.data.clip_length
     lead = (1, frames) if config.stages[stage].view == "clips" else (frames,)
     image = jax.ShapeDtypeStruct((*lead, side, side, 3), jnp.uint8)
-    variables = jax.eval_shape(network.init, jax.random.key(0), image)
+    variables = models.abstract_variables(config, stage)
     size = {
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
         "macs": complexity.count_macs(network.apply, variables, image),

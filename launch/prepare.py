@@ -3,13 +3,16 @@
 python -m launch.prepare --corpus=synthetic --data_dir=data --tier=small --nuisance=0.5
 python -m launch.prepare --corpus=disfa --raw_dir=DISFA --data_dir=data
 python -m launch.prepare --corpus=folder --raw_dir=mine --data_dir=data --detector=yunet
---detector_weights=FILE python -m launch.prepare --corpus=bp4d --raw_dir=BP4D --check [--labels_only]   #
-before any work python -m launch.prepare --corpus=bp4d --data_dir=data --check                  # afterwards,
-of the records python -m launch.prepare --protocols [--json] [--data_dir=data]
+    --detector_weights=FILE
+python -m launch.prepare --corpus=bp4d --raw_dir=BP4D --check [--labels_only]   # before any work
+python -m launch.prepare --corpus=bp4d --data_dir=data --check                  # afterwards, of the records
+python -m launch.prepare --corpus=bp4d --raw_dir=BP4D --data_dir=data --beam="--runner=DirectRunner"
+python -m launch.prepare --protocols [--json] [--data_dir=data]
 """
 
 import json
 import sys
+import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,6 +45,7 @@ flags.DEFINE_float("min_intensity", None, "folder: an AU occurs from this intens
 flags.DEFINE_string("data_dir", None, "folder of all data sets; this one becomes DATA_DIR/CORPUS")
 flags.DEFINE_enum("alignment", "jaa256", sorted(ALIGNMENTS), "how faces are cut out")
 flags.DEFINE_integer("workers", 0, "processes; 0 = all cores", lower_bound=0)
+flags.DEFINE_string("beam", None, "make the parts on Apache Beam, with these options (docs/beam.md)")
 flags.DEFINE_bool("check", False, "with --raw_dir: examine the corpus; else: the records and their manifest")
 flags.DEFINE_bool("labels_only", False, "with --check --raw_dir: do not look at pictures and landmarks")
 flags.DEFINE_bool("go_on", False, "with --check: totals that are not the published ones are no error")
@@ -88,13 +92,19 @@ def main() -> None:
         return
     if not FLAGS.corpus or not FLAGS.data_dir:
         raise ValueError("--corpus and --data_dir: give both, or --protocols")
-    made = prepare(_corpus(), FLAGS.data_dir, FLAGS.workers)
+    if FLAGS.beam is not None and FLAGS.workers:
+        raise ValueError("--beam and --workers: give one; Beam's options say how many workers it has")
+    seconds, began = Counter[str](), time.perf_counter()
+    made = prepare(_corpus(), FLAGS.data_dir, FLAGS.workers, FLAGS.beam, seconds)
     manifest = records.read_manifest(FLAGS.data_dir, FLAGS.corpus)
     counts = manifest["counts"]
     print(
         f"{FLAGS.data_dir}/{FLAGS.corpus}: {'prepared' if made else 'nothing to do, it holds'} "
         f"{counts['records']} frames of {counts['videos']} videos of {counts['subjects']} subjects"
     )
+    if made:
+        stages = ", ".join(f"{stage} {spent:.1f}" for stage, spent in seconds.items())
+        print(f"{time.perf_counter() - began:.1f} s; seconds of all processes together: {stages}")
     _warn(manifest)
 
 

@@ -63,20 +63,21 @@ class InceptionResNet(nn.Module):
         chex.assert_rank(x, 4)
 
         def conv(name: str, x: jax.Array, features: int, size: int, stride: int = 1) -> jax.Array:
-            (features,) = scaled(features)
-            return ConvNorm(features, (size, size), stride, self.padding, self.dtype, name=name)(x, train)
+            return ConvNorm(scaled(features)[0], (size, size), stride, self.padding, self.dtype, name=name)(
+                x, train
+            )
 
         def scaled(*widths: int) -> tuple[int, ...]:
             return tuple(max(1, round(self.width * width)) for width in widths)
 
         x = conv("conv2d_1a", x.astype(self.dtype), 32, 3, stride=2)
         x = conv("conv2d_2a", x, 32, 3)
-        x = ConvNorm(*scaled(64), (3, 3), 1, "SAME", self.dtype, name="conv2d_2b")(x, train)
+        x = ConvNorm(scaled(64)[0], (3, 3), 1, "SAME", self.dtype, name="conv2d_2b")(x, train)
         x = nn.max_pool(x, (3, 3), (2, 2), self.padding)
         x = conv("conv2d_3b", x, 80, 1)
         x = conv("conv2d_4a", x, 192, 3)
         x = conv("conv2d_4b", x, 256, 3, stride=2)
-        branches = (scaled(32), scaled(32, 32), scaled(32, 32, 32))
+        branches: tuple[tuple[int, ...], ...] = (scaled(32), scaled(32, 32), scaled(32, 32, 32))
         for index in range(self.repeats[0]):
             x = Residual(branches, 3, 0.17, self.dtype, name=f"repeat_1_{index}")(x, train)
         outputs = {"repeat_1": x}

@@ -113,19 +113,26 @@ def test_neighbours_have_exactly_that_distance():
 
 
 def wide_part(request, number):
-    """One subject's wide records: 3 frames of a face that turns and opens its mouth; the last one has no "
-    "landmarks."""
+    """Wide records of a synthetic face. In the first video it moves, and its last frame has no landmarks; in
+    the second it keeps still and the camera turns, comes near and shifts."""
     frames = [SynthFaces(FACES).frame(0, 0, t) for t in range(0, 24, 3)]
-    made = [align(frame.image, frame.lm98, "wide") for frame in frames]
-    points = np.stack([transform_points(f.lm98, m) for f, (_, m) in zip(frames, made, strict=True)])
-    points[-1] = np.nan
-    n = len(frames)
+    pictures, faces = [frame.image for frame in frames], [frame.lm98 for frame in frames]
+    rng = np.random.default_rng(5)
+    for _ in frames:
+        camera = cv2.getRotationMatrix2D((128, 128), rng.uniform(-25, 25), rng.uniform(0.8, 1.2))
+        camera[:, 2] += rng.uniform(-10, 10, 2)
+        pictures.append(cv2.warpAffine(pictures[0], camera, (256, 256), borderMode=cv2.BORDER_REPLICATE))
+        faces.append(transform_points(faces[0], camera))
+    made = [align(picture, face, "wide") for picture, face in zip(pictures, faces, strict=True)]
+    points = np.stack([transform_points(face, m) for face, (_, m) in zip(faces, made, strict=True)])
+    points[len(frames) - 1] = np.nan
+    video, frame = np.divmod(np.arange(len(made)), len(frames))
     return Part(
         [encode(crop) for crop, _ in made],
         points.astype(np.float32),
-        np.stack([frame.au for frame in frames]).astype(np.float32),
-        np.zeros(n, np.int32),
-        np.arange(n, dtype=np.int32),
+        np.stack([frame.au for frame in [*frames, *frames]]).astype(np.float32),
+        video.astype(np.int32),
+        frame.astype(np.int32),
     )
 
 
@@ -169,7 +176,7 @@ def test_eyes_of_a_tuple_coincide(flat_config, wide_dir, monkeypatch, training):
         monkeypatch.setattr(module, "warp", lambda i, m, s: used.append((i, m)) or warp(i, m, s))
     data = make_data(config, wide_dir, threads=0)
     load = examples.Load(records, config, "only", 98)
-    found = views.tuples(records.manifest, data._videos("test"), 2, "test")
+    found = views.tuples(records.manifest, data._videos("test")[:1], 2, "test")
     assert [plan.mask.tolist() for plan in found] == [
         [False, True, True], [False, True, True], [True] * 3, [True] * 3, [True] * 3,
         [True, True, False],  # the frame after it has no landmarks
@@ -192,6 +199,23 @@ def test_eyes_of_a_tuple_coincide(flat_config, wide_dir, monkeypatch, training):
             assert (example["image"][k] == example["image"][1]).all() == (not plan.mask[k])
     assert max(distances) < 1.0 and min(distances) >= 0
     assert (np.ptp(spread) > 5) == training and 45 < min(spread) and max(spread) < 90
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_pixels_of_the_eyes_coincide(flat_config, wide_dir, training):
+    """However the camera moved: patches about the eyes are compared by phase correlation, not by matrices."""
+    config = wide_config(flat_config, "tuples", TURNED)
+    data, records = make_data(config, wide_dir, threads=0), Records(wide_dir, "faces")
+    load = examples.Load(records, config, "only", 98)
+    plans = views.tuples(records.manifest, data._videos("test")[1:], 2, "test")
+    window, shifts = cv2.createHanningWindow((48, 48), cv2.CV_32F), []
+    for index, plan in enumerate(plans):
+        example = load(dataclasses.replace(plan, index=index if training else -1))
+        grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) for image in example["image"]]
+        for x, y in five_points(example["landmarks"])[:2].round().astype(int):
+            there = np.s_[y - 24 : y + 24, x - 24 : x + 24]
+            shifts += [cv2.phaseCorrelate(grey[1][there], grey[k][there], window)[0] for k in (0, 2)]
+    assert len(shifts) == 32 and np.abs(shifts).max() < 1.0
 
 
 def test_neighbours_are_laid_over_the_middle_face_wherever_it_goes():
