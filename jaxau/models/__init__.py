@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from jaxau import complexity, facs
 from jaxau.config import Config, View, check_names, check_values
-from jaxau.models import aar, aunet, label_vae, lac
+from jaxau.models import aar, aunet, gtle_net, label_vae, lac, pretraining
 from jaxau.morphable.expression import SHAPES
 
 
@@ -91,6 +91,19 @@ MODELS: dict[str, Paper] = {
         },
         (1, 3, 256, 256, 3),
         frozen=("fan", "vae"),
+    ),
+    "gtle_net": Paper(
+        gtle_net.GTLENet,
+        {
+            "triplets": Role(
+                pretraining.TripletLoss, ("triplets",), fields={"part": "triplets"}, selects="accuracy"
+            ),
+            "emotions": Role(
+                pretraining.ClassLoss, ("emotions",), fields={"part": "emotions"}, selects="accuracy"
+            ),
+            "frames": Role(gtle_net.DetectionLoss, ("frames",), fields={"part": "frames"}),
+        },
+        (1, 256, 256, 3),
     ),
     "lac": Paper(
         lac.LAC,
