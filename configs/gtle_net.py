@@ -138,7 +138,7 @@ def synthetic(fold: int) -> Config:
             inner_fraction=0.3,  # three people at least, of whom triplets can be made
             sampling="all",
         ),
-        network=_network(blocks=(1, 2, 1), width=0.125, dropout=0.0),
+        network=_network(blocks=1, width=0.125, dropout=0.0),
         stages={
             "triplets": Stage(
                 "triplets", epochs=6, batch_size=32, optim=_adam(), augment=augment, loss=_triplet_loss()
@@ -161,7 +161,7 @@ def _network(**changes: object) -> dict[str, object]:
     """The paper's network, written out so that every field can be overridden."""
     return {
         "trunk": "inception_resnet",
-        "blocks": (),  # as published
+        "blocks": 0,  # as published
         "width": 1.0,
         "dropout": 0.6,
         "fixed_encoder": False,

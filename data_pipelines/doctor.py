@@ -1,8 +1,8 @@
-"""What is wrong with a corpus, before anything is prepared."""
+"""What is wrong with a corpus, before anything is prepared; and afterwards, by its manifest."""
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ class Findings:
     Attributes:
       survey: the fields of a manifest that labels alone tell: corpus, aus, folds, subjects (with how often
         each AU is coded and occurs), videos (with frame numbers), over the frames that can be used.
-      remarks: (what, reason) -> how many frames or labels; see `preparation.Remark`.
+      remarks: (what, reason) -> how many frames, labels or triplets; see `preparation.Remark`.
       problems: why scores will not be comparable, one line each: a protocol that does not fit the subjects,
         and totals that are not the published ones; where none are published, frames that are left out and
         labels outside the code book.
@@ -73,17 +73,44 @@ def examine(corpus: Corpus, raw_dir: Path, labels_only: bool = False, workers: i
     for video in examined:
         for remark in video.remarks:
             remarks[remark.what, remark.reason] += len(remark.frames)
+    remarks.update(_lost_triplets(corpus.manifest, survey["videos"]))
+    return Findings(survey, remarks, _problems(survey, remarks))
+
+
+def of_manifest(manifest: records.Manifest) -> Findings:
+    """The same of records that were made, by what their manifest says."""
+    remarks = Counter[tuple[str, str]]()
+    for remark in manifest["excluded"] + manifest["substituted"]:
+        remarks[remark["what"], remark["reason"]] += remark["count"]
+    remarks.update(_lost_triplets(manifest, manifest["videos"]))
+    return Findings(manifest, remarks, _problems(manifest, remarks))
+
+
+def _problems(survey: Mapping[str, Any], remarks: Counter[tuple[str, str]]) -> list[str]:
     problems = protocols.unexpected(survey)
-    published = any(p.test_frames for p in protocols.PROTOCOLS.values() if p.corpus == corpus.name)
-    if not published:
-        bad = {
-            kind: sum(n for (what, _), n in remarks.items() if what == kind) for kind in ("frame", "label")
-        }
-        if bad["frame"]:
-            problems.append(f"{bad['frame']} labelled frames cannot be used, see the reasons")
-        if bad["label"]:
-            problems.append(f"{bad['label']} labels are outside the code book or contradict each other")
-    return Findings(survey, remarks, problems)
+    if any(p.test_frames for p in protocols.PROTOCOLS.values() if p.corpus == survey["corpus"]):
+        return problems
+    bad = {kind: sum(n for (what, _), n in remarks.items() if what == kind) for kind in ("frame", "label")}
+    if bad["frame"]:
+        problems.append(f"{bad['frame']} labelled frames cannot be used, see the reasons")
+    if bad["label"]:
+        problems.append(f"{bad['label']} labels are outside the code book or contradict each other")
+    return problems
+
+
+def _lost_triplets(
+    described: Mapping[str, Any], videos: Sequence[Mapping[str, Any]]
+) -> Counter[tuple[str, str]]:
+    """Triplets that are not used, and why: by their rows, or for want of a face."""
+    lost = Counter[tuple[str, str]]()
+    for name, rows in described.get("triplets", {}).items():
+        there = {frame for video in videos if video["subject_name"] == name for frame in video["frames"]}
+        lost["triplet", f"{name}: a face of it cannot be used"] += sum(
+            not there.issuperset(trio) for *trio, _ in rows
+        )
+        for reason, count in described["triplets_dropped"][name].items():
+            lost["triplet", f"{name}: {reason}"] += count
+    return +lost
 
 
 def _examine(

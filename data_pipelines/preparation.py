@@ -32,6 +32,7 @@ from tqdm import tqdm
 from data_pipelines import on_beam, records
 from data_pipelines.parts import Laps, Part, part_length, read_part, read_remarks, write_part, write_whole
 from jaxau import files
+from jaxau.faces.landmarks import au_centers
 
 # One process per core renders; more threads inside each would only fight for the cores.
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -222,7 +223,7 @@ def _write_part(
     part, laps = make(request, number), Laps()
     write_part(_part_path(folder, number), part)
     laps.lap("writing parts")
-    return laps.seconds + Counter(part.seconds)
+    return Counter(part.seconds) + laps.seconds
 
 
 def _make_parts(corpus: Corpus, folder: Path, workers: int, beam: str | None, seconds: Counter[str]) -> None:
@@ -337,10 +338,13 @@ def _assemble(corpus: Corpus, folder: Path, parts_folder: Path) -> Path:
         builder.download_and_prepare()
     source = builder.as_data_source(split=records.SPLIT, decoders={"image": tfds.decode.SkipDecoding()})
     facts = records.summarize(source, corpus.manifest, corpus.subjects, names)
+    aus, points = corpus.manifest["aus"], corpus.manifest["landmarks"]
+    _, placed = au_centers(np.zeros((points, 2)), aus)
     manifest = {
         "corpus": corpus.name,
         **corpus.manifest,
         **facts,
+        "without_centers": [au for au, has in zip(aus, placed, strict=True) if not has],
         "excluded": [remark for remark in remarks if remark["what"] != "landmarks"],
         "substituted": [remark for remark in remarks if remark["what"] == "landmarks"],
         "request": dict(corpus.request),

@@ -119,6 +119,11 @@ def load_model(path: str | Path) -> Model:
       ValueError: there is no finished model, or its variables do not fit its network.
     """
     directory, info = _find_model(Path(path)), read_info(path)
+    if "config" not in info:
+        raise ValueError(
+            f"checkpoint {path}: imported weights, no trained model; a run begins with them if its "
+            "config.weights names this folder"
+        )
     config = config_lib.from_dict(info["config"])
     network, wanted = models.create(config, info["stage"]), models.abstract_variables(config, info["stage"])
     return Model(network, _load(directory, info, wanted), info)

@@ -137,7 +137,7 @@ class DataConfig:
 
     Attributes:
       corpus: folder name under the data directory.
-      aus: AU numbers in the order of the network's outputs.
+      aus: AU numbers in the order of the network's outputs; () where all stages are of landmarks.
       protocol: named subject lists, e.g. "bp4d-3fold"; "all" tests every subject and trains on none.
       fold: 1-based fold whose subjects are the test subjects.
       fold_seed: 0 = the protocol's own folds; n > 0 = as many, drawn at random anew, the n-th redraw.
@@ -207,8 +207,8 @@ class Config:
         scores are labelled so and say nothing of new subjects.
       weights: prefix of parameters, such as "trunk" -> folder of imported weights (`jaxau import-weights`) or
         of a run, with which these begin, in each stage whose network has them; ``finetune`` comes after.
-      finetune: checkpoint of an earlier run, perhaps with other AUs, from which each stage takes what fits
-        (`jaxau.finetune`) before an earlier stage hands on its own; "" = fresh.
+      finetune: checkpoint of an earlier run, perhaps with other AUs, from which each stage of AUs takes what
+        fits (`jaxau.finetune`) before an earlier stage hands on its own; "" = fresh.
     """
 
     name: str
@@ -339,7 +339,8 @@ def _rule(holds: bool, path: str, value: Any, rule: str) -> None:
 
 def _check(config: Config) -> None:
     data = config.data
-    facs.check_aus(data.aus)
+    if data.aus or any(stage.view != "landmarks" for stage in config.stages.values()):
+        facs.check_aus(data.aus)
     _rule(data.fold >= 1, "data.fold", data.fold, "folds are counted from 1")
     _rule(data.fold_seed >= 0, "data.fold_seed", data.fold_seed, "0 for the protocol's folds, or a redraw")
     _rule(data.image_size >= 16, "data.image_size", data.image_size, "at least 16 pixels")

@@ -24,9 +24,9 @@ from safetensors import SafetensorError, safe_open
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")  # where training scripts put the state dict
 
-_DAMAGE = (ArithmeticError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError, OSError)
+_DAMAGE = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, OSError)
 _LEGACY_MAGIC, _LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
-_LONGEST_PICKLE = 64 * 2**20  # bytes; the names and sizes of a million tensors
+_LONGEST_PICKLE, _MOST_STEPS = 2**24, 2**20  # bytes and opcodes, a hundred times those of a large network
 
 _STORAGES: dict[str, Any] = {
     "FloatStorage": np.float32,
@@ -146,7 +146,7 @@ def _read_legacy(data: memoryview) -> Any:
     tree, storages = stream.load()
     keys, _ = stream.load()
     contents, position = {}, stream.position
-    for key in keys:
+    for key in map(_key, keys):
         storage = storages[key]
         (size,) = struct.unpack_from("<q", data, position)
         end = position + 8 + storage.size * storage.dtype.itemsize
@@ -170,39 +170,43 @@ def _read_tar(data: memoryview) -> Any:
 
     stream = _Pickle(members["storages"])
     contents: dict[str, memoryview] = {}
-    storages: dict[Any, _Storage] = {}
+    storages: dict[str, _Storage] = {}
     for _ in range(_count(stream.load()[0], len(data))):
         key, _, kind = stream.load()[0]
-        dtype = _storage_type(kind)
+        key, dtype = _key(key), _storage_type(kind)
         (size,) = struct.unpack_from("<q", members["storages"], stream.position)
         begin = stream.position + 8
         stream.position = begin + _count(size, len(data)) * dtype.itemsize
-        storages[key] = _Storage(str(key), dtype, size)
-        contents[str(key)] = members["storages"][begin : stream.position]
+        storages[key] = _Storage(key, dtype, size)
+        contents[key] = members["storages"][begin : stream.position]
     if stream.load()[0]:
         raise ValueError(
             "it holds views of storages, which are not read; save it again with a current PyTorch"
         )
 
     stream = _Pickle(members["tensors"])
-    tensors: dict[Any, _Tensor] = {}
+    tensors: dict[str, _Tensor] = {}
     for _ in range(_count(stream.load()[0], len(data))):
         key, storage, _ = stream.load()[0]
         (rank,) = struct.unpack_from("<i", members["tensors"], stream.position)
         numbers = struct.unpack_from(f"<{2 * _count(rank, 64) + 1}q", members["tensors"], stream.position + 8)
         stream.position += 8 + 8 * len(numbers)
-        tensors[key] = _Tensor(storages[storage], numbers[-1], numbers[:rank], numbers[rank:-1])
+        tensors[_key(key)] = _tensor(storages[_key(storage)], numbers[-1], numbers[:rank], numbers[rank:-1])
 
-    def tensor(key: Any) -> Any:
-        return tensors[int(key)]
-
-    return _arrays(_Pickle(members["pickle"], tensor).load()[0], contents)
+    return _arrays(_Pickle(members["pickle"], lambda key: tensors[_key(key)]).load()[0], contents)
 
 
 def _count(number: Any, most: int) -> int:
     if type(number) is not int or not 0 <= number <= most:
         raise ValueError(f"{_short(number)} for a count: the file is damaged")
     return number
+
+
+def _key(key: Any) -> str:
+    """Text for the name or number of a storage; a tuple could be so nested that hashing it takes forever."""
+    if type(key) is not int and not isinstance(key, str):
+        raise ValueError("its pickle is damaged")
+    return str(key)
 
 
 class _Pickle:
@@ -218,9 +222,11 @@ class _Pickle:
         self._memo: dict[int, Any] = {}
         self._storages: dict[str, _Storage] = {}
         stream: Any = _Stream(self._data[: self.position + _LONGEST_PICKLE], self.position)
-        for opcode, argument, _ in pickletools.genops(stream):
+        for step, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
             if opcode.name == "STOP":
                 break
+            if step > _MOST_STEPS:
+                raise ValueError(f"its pickle has more than {_MOST_STEPS} steps: no state dict")
             self._do(opcode.name, argument)
         (result,) = self._stack
         self.position = stream.tell()
@@ -297,7 +303,7 @@ class _Pickle:
         if identity[5:] not in ((), (None,)):
             raise ValueError("it holds a view of a storage: not read; save it again with a current PyTorch")
         _, kind, key, _, size = identity[:5]
-        storage = _Storage(str(key), _storage_type(kind), _count(size, 2**48))
+        storage = _Storage(_key(key), _storage_type(kind), _count(size, 2**48))
         if self._storages.setdefault(storage.key, storage) != storage:
             raise ValueError(f"storage {_short(key)} has two sizes: the file is damaged")
         return storage
@@ -323,7 +329,7 @@ class _Stream:
 
 
 def _global(module: Any, name: Any) -> _Global:
-    found = _Global(module, name)
+    found = _Global(_key(module), _key(name))
     if found in _CALLS or (module in ("torch", "torch.cuda") and (name in _STORAGES or name in _TENSORS)):
         return found
     raise ValueError(
@@ -333,7 +339,7 @@ def _global(module: Any, name: Any) -> _Global:
 
 
 def _call(called: Any, arguments: Any) -> Any:
-    if called not in _CALLS or not isinstance(arguments, tuple):
+    if not isinstance(called, _Global) or called not in _CALLS or not isinstance(arguments, tuple):
         raise ValueError("its pickle is damaged")
     return _CALLS[called](*arguments)
 
@@ -343,12 +349,10 @@ def _ordered(pairs: Any = ()) -> dict[str, Any]:
 
 
 def _pairs(pairs: Any) -> dict[Any, Any]:
-    """Only plain keys: hashing nested tuples can take forever."""
+    """Only names and small numbers as keys; others can be made so that finding them takes forever."""
     items = [(key, value) for key, value in pairs]
-    if not all(isinstance(key, str | int) for key, _ in items):
-        raise ValueError(
-            "it has a dictionary whose keys are neither names nor numbers; save state_dict() alone"
-        )
+    if not all(isinstance(key, str) or (type(key) is int and 0 <= key < 2**48) for key, _ in items):
+        raise ValueError("it has a dictionary whose keys are no names; save state_dict() alone")
     return dict(items)
 
 
@@ -374,7 +378,7 @@ _CALLS: dict[_Global, Callable[..., Any]] = {
 
 def _storage_type(kind: Any) -> np.dtype:
     if not isinstance(kind, _Global) or kind.name not in _STORAGES:
-        raise ValueError(f"storage of {_short(kind)}: the file is damaged")
+        raise ValueError(f"{_short(kind)} for the type of a storage: the file is damaged")
     return np.dtype(_STORAGES[kind.name])
 
 
@@ -396,7 +400,7 @@ def _array(value: Any, contents: Mapping[str, memoryview]) -> Any:
     flat = np.frombuffer(contents[storage.key], storage.dtype)
     last = value.offset + sum((n - 1) * step for n, step in zip(value.shape, value.stride, strict=True))
     if len(flat) != storage.size or size > len(flat) or (size and not 0 <= last < len(flat)):
-        raise ValueError(f"a tensor of shape {_short(value.shape)} reaches beyond its values: damaged")
+        raise ValueError(f"a tensor of shape {value.shape} reaches beyond its values: damaged")
     steps = [step * storage.dtype.itemsize for step in value.stride]
     return np.lib.stride_tricks.as_strided(flat[value.offset :], value.shape, steps, writeable=False)
 
@@ -420,6 +424,7 @@ def _state_dict(tree: Any) -> dict[str, np.ndarray]:
 
 
 def _short(value: Any) -> str:
-    """What a file says, made fit for one line."""
-    text = value if isinstance(value, str) else repr(value)
-    return text.encode("unicode_escape").decode()[:120]
+    """What a file says, made fit for one line; of a structure, which can be endless, the type."""
+    if not isinstance(value, int | str | Exception):
+        return f"a {type(value).__name__}"
+    return str(value).encode("unicode_escape").decode()[:120]

@@ -205,7 +205,7 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
             state = jax.jit(init, out_shardings=placement)()
             if config.weights:
                 state = weights.into_state(state, config, directory)
-            if config.finetune:
+            if config.finetune and role.detects_aus:  # other stages have nothing that is matched by AU
                 state = finetune.into_state(state, config, name, directory)
             if stage.start_from:
                 state = weights.hand_on(state, workdir / config.parameters_from(name))
@@ -357,7 +357,9 @@ def loss_and_gradients(
     n, total = stage.accumulate, None
     batch_stats, loss_state = state.batch_stats, state.loss_state
     for i in range(n):  # unrolled: convolutions inside a scan are slow on CPUs
-        part = {key: value.reshape(-1, n, *value.shape[1:])[:, i] for key, value in batch.items()}
+        part = {
+            key: value.reshape(len(value) // n, n, *value.shape[1:])[:, i] for key, value in batch.items()
+        }
         gradients, (terms, batch_stats, loss_state) = jax.grad(objective, has_aux=True)(
             state.params, batch_stats, loss_state, part, jax.random.fold_in(rng, i)
         )
@@ -405,6 +407,7 @@ def _describe_model(config: Config, name: str, data: Data) -> dict[str, Any]:
         "image_size": config.data.image_size,
         "resize_to": stage.augment.resize_to,
         "view": stage.view,
+        "inputs": list(models.role(config, name).inputs),
         "detects_aus": models.role(config, name).detects_aus,
         "clip_length": config.data.clip_length if stage.view in ("clips", "features") else 0,
         "neighbor_distance": config.data.neighbor_distance if stage.view == "tuples" else 0,

@@ -17,6 +17,8 @@ from jaxau.config import Config
 def check(config: Config) -> None:
     """Refuse a prefix that no stage's network has, or a folder without weights, before any work.
 
+    Says loudly which parts would stay random.
+
     Raises:
       ValueError: as said.
     """
@@ -28,6 +30,38 @@ def check(config: Config) -> None:
             raise ValueError(
                 f"config.weights.{prefix}: no stage's network has such parameters; they begin with {known}"
             )
+    for prefix in left_random(config):
+        print(
+            f"WARNING: {prefix} is random and no stage trains it: give config.weights.{prefix}=FOLDER, of "
+            "imported weights or of a run",
+            file=sys.stderr,
+        )
+
+
+def fitting(config: Config, given: Mapping[str, str]) -> dict[str, str]:
+    """Those of ``given``, prefix -> folder, that the network of some stage has a place for."""
+    wanted = [models.abstract_variables(config, name)["params"] for name in config.stages if given]
+    return {
+        prefix: folder
+        for prefix, folder in given.items()
+        if any(_below(params, prefix) is not None for params in wanted)
+    }
+
+
+def left_random(config: Config) -> list[str]:
+    """The parts of the network that are made to be frozen, but which nothing has trained."""
+    found: list[str] = []
+    for prefix in models.paper(config.name).frozen:
+        if prefix in config.weights or config.finetune:
+            continue
+        having = [
+            stage
+            for name, stage in config.stages.items()
+            if _below(models.abstract_variables(config, name)["params"], prefix) is not None
+        ]
+        if having and not any(prefix.startswith(stage.trainable or "") for stage in having):
+            found.append(prefix)
+    return found
 
 
 def into_state(state: Any, config: Config, directory: Path) -> Any:
@@ -47,7 +81,7 @@ def into_state(state: Any, config: Config, directory: Path) -> Any:
         if _below(fresh["params"], prefix) is None:
             continue
         given, info = checkpoint.load_variables(folder)
-        fresh, unused = place(fresh, given, prefix, folder)
+        fresh, unused = place(fresh, given, prefix, folder, tuple(info.get("covers", ())))
         report[prefix] = {"folder": folder, "hash": info["hash"], "unused": unused}
         if jax.process_index() == 0:
             rest = f"; not used: {', '.join(unused)}" if unused else ""
@@ -59,7 +93,7 @@ def into_state(state: Any, config: Config, directory: Path) -> Any:
 
 
 def place(
-    fresh: Mapping[str, Any], given: Mapping[str, Any], prefix: str, what: str
+    fresh: Mapping[str, Any], given: Mapping[str, Any], prefix: str, what: str, covers: tuple[str, ...] = ()
 ) -> tuple[dict[str, Any], list[str]]:
     """Put weights under a prefix.
 
@@ -68,6 +102,7 @@ def place(
       given: variables of the part of the network that the prefix names.
       prefix: path with "/" between names.
       what: for errors.
+      covers: names below the prefix that are meant, all without any.
 
     Returns:
       The variables, and the names of the weights that the network has no place for.
@@ -82,7 +117,7 @@ def place(
     def taken(name: str) -> Any:
         def one(path: Any, leaf: Any) -> Any:
             names = _names(path)
-            if names[: len(start)] != start:
+            if names[: len(start)] != start or (covers and names[len(start)] not in covers):
                 return leaf
             key = (name, *names[len(start) :])
             if key not in have or have[key].shape != leaf.shape:

@@ -114,16 +114,17 @@ def _check() -> None:
         raise ValueError(f"--check with --{', --'.join(idle)}: it reads what is there; leave them away")
     if FLAGS.raw_dir:
         found = doctor.examine(_corpus(), Path(FLAGS.raw_dir), FLAGS.labels_only, FLAGS.workers)
-        _say(found.remarks)
-        what, problems, survey = FLAGS.raw_dir, found.problems, found.survey
+        what = FLAGS.raw_dir
     elif FLAGS.data_dir:
-        survey = records.read_manifest(FLAGS.data_dir, FLAGS.corpus)
         if damaged := records.check(FLAGS.data_dir, FLAGS.corpus):
             raise ValueError("\n".join(damaged))
-        what, problems = f"{FLAGS.data_dir}/{FLAGS.corpus}", protocols.unexpected(survey)
+        what = f"{FLAGS.data_dir}/{FLAGS.corpus}"
         print(f"{what}: records and manifest agree")
+        found = doctor.of_manifest(records.read_manifest(FLAGS.data_dir, FLAGS.corpus))
     else:
         raise ValueError("--check: give --raw_dir (the corpus) or --data_dir (the records)")
+    _say(found.remarks)
+    survey, problems = found.survey, found.problems
     frames = sum(subject["records"] for subject in survey["subjects"])
     print(
         f"{what}: {frames:,} frames of {len(survey['videos'])} videos of {len(survey['subjects'])} subjects"
@@ -141,6 +142,10 @@ def _print_rates(survey: Mapping[str, Any]) -> None:
         occurs = sum(subject["occurs"][column] for subject in survey["subjects"] if subject["records"])
         rate = f"{100 * occurs / coded:5.1f} % of" if coded else "never coded,"
         print(f"  AU{au:<3d} {rate} {coded:,} coded frames")
+    for name, count in zip(survey.get("emotions", ()), survey.get("emotion_counts", ()), strict=False):
+        print(f"  {name} {count:,}")
+    for name, rows in survey.get("triplets", {}).items():
+        print(f"  {len(rows):,} triplets of {name}")
 
 
 def _corpus() -> Corpus:
@@ -171,12 +176,15 @@ def _faces() -> FaceSource | None:
 
 def _warn(manifest: records.Manifest) -> None:
     """On standard error: what was left out, masked or replaced, and totals that are not the published."""
-    found: Counter[tuple[str, str]] = Counter()
-    for remark in manifest["excluded"] + manifest["substituted"]:
-        found[remark["what"], remark["reason"]] += remark["count"]
-    _say(found)
+    _say(doctor.of_manifest(manifest).remarks)
     for line in protocols.unexpected(manifest):
         print(f"warning: {line}", file=sys.stderr)
+    if manifest["landmarks"] == 5 and manifest["aus"]:
+        print(
+            "note: five points do not tell where on the face an AU is: losses on maps of AUs (LAC, AAR) have "
+            "nothing to learn from; --detector=dlib or --landmarks=TABLE.csv give more",
+            file=sys.stderr,
+        )
 
 
 _HAPPENED = {
@@ -185,6 +193,7 @@ _HAPPENED = {
     "label": "labels masked",
     "intensity": "intensities not used",
     "landmarks": "landmarks replaced",
+    "triplet": "triplets left out",
 }
 
 

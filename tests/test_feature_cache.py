@@ -15,7 +15,7 @@ from small_run import small_aar_config
 
 from data_pipelines import transforms
 from data_pipelines.loader import make_data
-from jaxau import checkpoint, evaluate, feature_cache, predict, sharding, train
+from jaxau import checkpoint, evaluate, feature_cache, predict_queues, sharding, train
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,8 @@ def test_prediction_on_the_same_frames_gives_the_same_probabilities(tiny_faces, 
     data = make_data(small_aar_config(), tiny_faces)
     model = checkpoint.load_model(finished)
     assert model.info["stage"] == "features" and model.info["clip_length"] == 8
-    step, first = predict._make_step(model, model.variables, (1, 8, 32, 32, 3))
+    network = predict_queues.WindowNetwork(model, batch_size=1)
+    step, first = network.step, network.first_state
     video = next(v for v in data.manifest["videos"] if v["subject_name"] in data.split.test)
     records = video["start"] + np.arange(len(video["frames"]))
     frames = [data._records.frame(int(r)) for r in records]

@@ -72,7 +72,7 @@ def corpus(
         about={
             "description": f"own folder, {len(pairs)} files, {len(subjects)} subjects ({by})",
             "licence": "that of its pictures",
-            "fps": 25.0,
+            "fps": None,  # each file has its own
             "aus": aus,
             "label_rule": {"min_intensity": float(min_intensity)},
             "folds": {"folder": _folds(table, subjects)},

@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from jaxau import complexity, facs
 from jaxau.config import Config, View, check_names, check_values
-from jaxau.models import aar, aunet, gtle_net, label_vae, lac, pretraining
+from jaxau.models import aar, aunet, fan, gtle_net, label_vae, lac, pretraining
 from jaxau.morphable.expression import SHAPES
 
 
@@ -91,6 +91,11 @@ MODELS: dict[str, Paper] = {
         },
         (1, 3, 256, 256, 3),
         frozen=("fan", "vae"),
+    ),
+    "fan": Paper(
+        fan.FAN,
+        {"landmarks": Role(fan.LandmarksLoss, ("landmarks",), selects="-nme")},
+        (1, 256, 256, 3),
     ),
     "gtle_net": Paper(
         gtle_net.GTLENet,

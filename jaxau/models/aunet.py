@@ -116,9 +116,10 @@ class AUNet(nn.Module):
             labels = label_vae.disturb(labels, self.make_rng("noise")) if train else labels
             return encode(labels, mask, corpus, sample=train)
 
-        image, flow = inputs if self.part == "flow" else (*inputs, None)
-        outputs = self._detect_both_ways(image, flow, train) if self.flip and not train else None
-        outputs = outputs or self._detect(image, flow, train)
+        image, *rest = inputs
+        flow = rest[0] if rest else None
+        detect = self._detect_both_ways if self.flip and not train else self._detect
+        outputs = detect(image, flow, train)
         if self.vae and au is not None:
             assert au_mask is not None and corpus is not None, "they come with au"
             for name, values in (("predicted", nn.sigmoid(outputs["logits"])), ("labelled", au)):
@@ -153,9 +154,9 @@ class AUNet(nn.Module):
         if self.trunk == "resnet18":
             widths = tuple(self.width * share // 4 for share in (1, 2, 4, 8))
             trunk = ResNet("basic", (2, 2, 2, 2), widths, dtype=self.dtype, name="trunk")
-            head = ResNetHead(trunk, len(self.aus), frames, self.alpha, self.beta, self.dtype, name="head")
+            whole = ResNetHead(trunk, len(self.aus), frames, self.alpha, self.beta, self.dtype, name="head")
             x = layers.normalize(image, layers.IMAGENET_MEAN, layers.IMAGENET_STD)
-            return {"logits": head(x, flow, train)}
+            return {"logits": whole(x, flow, train)}
 
         fan = FAN(self.hourglasses, self.pool, self.width, self.points, self.dtype, name="fan")
         seen = jax.lax.stop_gradient(fan(image, train=False))  # frozen: always its running statistics

@@ -70,7 +70,7 @@ class GTLENet(nn.Module):
       part: what the stage makes of the global features: AUs ("frames"), the 16 numbers that tell how alike
         expressions are ("triplets"), or one of seven emotions ("emotions").
       trunk: of the GEE. AUs are detected from its last maps of a sixteenth of the image's side.
-      blocks: of each stage of the trunk; () as published.
+      blocks: of each stage of the trunk; 0 as published.
       width: share of the published channels, in all parts; for small networks.
       dropout: rate before the last layer of Inception-ResNet-v1 (.6 [code]).
       fixed_encoder: whether the GEE stays what it is, its BatchNorm as well (Table 10).
@@ -83,7 +83,7 @@ class GTLENet(nn.Module):
     aus: tuple[int, ...]
     part: Part = "frames"
     trunk: Trunk = "inception_resnet"
-    blocks: tuple[int, ...] = ()
+    blocks: int = 0
     width: float = 1.0
     dropout: float = 0.6
     fixed_encoder: bool = False
@@ -106,7 +106,7 @@ class GTLENet(nn.Module):
           (b, ..., 7) and ``embedding`` (b, ..., c), the unit vectors that they are computed from.
 
         Raises:
-          ValueError: an image of another size, or ``blocks`` that the trunk cannot have.
+          ValueError: an image of another size.
         """
         height, width = image.shape[-3:-1]
         if height % 16 or width % 16:
@@ -143,11 +143,7 @@ class GTLENet(nn.Module):
 
     def _encode(self, image: jax.Array, train: bool, whole: bool) -> jax.Array:
         """The GEE: its last maps (n, h / 16, w / 16, c), or of the whole trunk a vector (n, c) float32."""
-        blocks = self.blocks or _BLOCKS[self.trunk]
-        if len(blocks) != len(_BLOCKS[self.trunk]):
-            raise ValueError(
-                f"config.network.blocks: {blocks}; of {self.trunk} give {len(_BLOCKS[self.trunk])} numbers"
-            )
+        blocks = tuple(self.blocks or published for published in _BLOCKS[self.trunk])
         if self.trunk == "inception_resnet":
             last: inception_resnet.Output = "embedding" if whole else "repeat_2"
             network = InceptionResNet(

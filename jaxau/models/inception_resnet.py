@@ -63,9 +63,8 @@ class InceptionResNet(nn.Module):
         chex.assert_rank(x, 4)
 
         def conv(name: str, x: jax.Array, features: int, size: int, stride: int = 1) -> jax.Array:
-            return ConvNorm(scaled(features)[0], (size, size), stride, self.padding, self.dtype, name=name)(
-                x, train
-            )
+            (own,) = scaled(features)
+            return ConvNorm(own, (size, size), stride, self.padding, self.dtype, name=name)(x, train)
 
         def scaled(*widths: int) -> tuple[int, ...]:
             return tuple(max(1, round(self.width * width)) for width in widths)
@@ -189,7 +188,7 @@ def _branches(
     dtype: Any,
     train: bool,
 ) -> list[jax.Array]:
-    """Each branch's output; a branch of one convolution is ``branch0``, others ``branch1_0``, ``branch1_1``."""
+    """Each branch's output; a branch of one convolution is ``branch0``, others ``branch1_0`` and so on."""
     outputs = []
     for number, (widths, own) in enumerate(zip(branches, steps, strict=True)):
         y = x

@@ -164,6 +164,18 @@ def test_the_doctors_exit_status(faulty, raw):
     assert checked.returncode == 0, checked.stderr
 
 
+def test_the_doctor_says_the_same_of_the_records(faulty, tmp_path):
+    data = f"--data_dir={tmp_path}/data"
+    done = launch(f"--raw_dir={faulty}", data, f"--landmarks={faulty}/landmarks.csv", "--workers=1")
+    assert done.returncode == 0 and "seconds of all processes together: labels" in done.stdout
+    said = "warning: frames left out: 8 (no picture)"
+    assert said in done.stderr and "five points" not in done.stderr
+    checked = launch(data, "--check")
+    assert checked.returncode == 1 and "records and manifest agree" in checked.stdout
+    assert said in checked.stderr and "16 labelled frames cannot be used" in checked.stderr
+    assert launch(data, "--check", "--go_on").returncode == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -8,44 +8,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+from exact_landmarks import exact_landmarks
 
 from data_pipelines.synthetic import Person, SynthConfig, SynthFaces
-from data_pipelines.synthetic.faces import OCCURRENCE
 from data_pipelines.synthetic.ladder import AUS, Samples, landmarks, linear
 from jaxau import metrics
 from jaxau.facs import SYNTHETIC_AUS
-from jaxau.morphable.camera import Camera, rotation
-from jaxau.morphable.grid import Floats, sample
-from jaxau.morphable.landmarks import LANDMARKS_68
+from jaxau.morphable.grid import Floats
+
+pytestmark = pytest.mark.filterwarnings("ignore:interval may be too narrow")
 
 LEARNED = 24  # people of the profile "balanced" that the reader learns from; 12 others test it
 UNSEEN = 1000  # added to the numbers of the people who test it in "factorial"
 
 
-def _exact_landmarks(config: SynthConfig) -> Samples:
-    """Every fourth frame; pictures are left empty."""
-    drawn = SynthFaces(config)
-    points, labels, people = [], [], []
-    for subject in range(config.shape.subjects):
-        person = drawn.person(subject)
-        for clip in range(config.shape.clips):
-            state = drawn._clip(subject, clip)
-            for t in range(0, config.shape.frames, 4):
-                camera = Camera(128, rotation(*state.moments.poses[t]))
-                skin = person.shape.vertices(person.weights(state.drive[t]), state.scene.asymmetry)
-                points.append(camera.project(sample(skin, LANDMARKS_68).astype(float))[0])
-                labels.append(state.labels[t])
-                people.append(subject)
-    shown = np.array(labels)
-    none = np.zeros(len(shown))
-    occurs = shown[:, [SYNTHETIC_AUS.index(au) for au in AUS]] >= OCCURRENCE
-    return Samples(none, np.array(points, np.float32), occurs, shown, np.array(people), none, none)
-
-
 def _read() -> tuple[dict[str, Any], dict[int, dict[str, Any]]]:
     """``metrics.shortcut_drop`` and the scores of each AU in "factorial", of a new data set."""
-    usual = _exact_landmarks(SynthConfig(subjects=LEARNED + 12, clips=2))
-    alone = _exact_landmarks(SynthConfig(profile="factorial", seed=100, clips=1, subjects=24))
+    usual = exact_landmarks(SynthConfig(subjects=LEARNED + 12, clips=2))
+    alone = exact_landmarks(SynthConfig(profile="factorial", seed=100, clips=1, subjects=24))
     parts = zip(usual, alone._replace(subject=alone.subject + UNSEEN), strict=True)
     both = Samples(*(np.concatenate(pair) for pair in parts))
     test = both.subject >= LEARNED
