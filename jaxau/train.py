@@ -188,7 +188,8 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
     def scores(state: TrainState) -> dict[str, float]:
         """Of an epoch, the first of which selects."""
         if role.detects_aus:
-            return {"f1": _mean_f1(predictions(state), config, part)}
+            found = predictions(state)
+            return {"f1": _mean_f1(found, config, part), "cross_entropy": evaluate.cross_entropy(found)}
         batches, term = data.evaluate(name, part, stage.batch_size), role.selects.removeprefix("-")
         terms = evaluate.mean_terms(network, loss, role, state.variables, state.loss_state, batches, mesh)
         return {term: terms[term], **terms}

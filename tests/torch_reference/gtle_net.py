@@ -276,7 +276,9 @@ def _of_au(parts):
     if parts[2] == "last":
         return ("classifiers", "classifier")
     number = int(parts[3]) + 1
-    return ("classifiers", f"conv{number}") if parts[2] == "convs" else ("classifiers", f"norm{number}", "norm")
+    return (
+        ("classifiers", f"conv{number}") if parts[2] == "convs" else ("classifiers", f"norm{number}", "norm")
+    )
 
 
 def _put(tree, path, value):
