@@ -152,7 +152,7 @@ def test_remat_changes_nothing_and_a_fixed_encoder_has_no_gradient(tiny):
         return jax.grad(objective, has_aux=True)(params), again.apply(variables, image)
 
     (gradients, stats), found = step(variables["params"])
-    chex.assert_trees_all_close(found, outputs, atol=1e-5)
+    chex.assert_trees_all_close(found, outputs, atol=1e-4)
     assert all(not np.any(leaf) for leaf in jax.tree.leaves(gradients["trunk"]))
     assert all(np.any(gradients[name]["kernel"]) for name in ("map_extractor", "mask_extractor"))
     chex.assert_trees_all_equal(stats["trunk"], variables["batch_stats"]["trunk"])
