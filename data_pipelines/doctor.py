@@ -48,7 +48,7 @@ def examine(corpus: Corpus, raw_dir: Path, labels_only: bool = False, workers: i
     """Read a corpus as preparation would, without aligning or writing anything.
 
     Labels are checked against their code book, each picture is decoded, and the owner's landmarks are read;
-    faces are not detected.
+    faces are not detected, and landmarks that preparation could do without are not missed.
 
     Args:
       corpus: as it would be prepared; one that is listed, not drawn.
@@ -61,9 +61,9 @@ def examine(corpus: Corpus, raw_dir: Path, labels_only: bool = False, workers: i
     """
     if corpus.listed is None:
         raise ValueError(f"--check: {corpus.name} is drawn, there is nothing to look at before; prepare it")
-    work = partial(
-        _examine, corpus.listed, raw_dir, labels_only, corpus.manifest["label_rule"]["min_intensity"]
-    )
+    only_own = corpus.request["landmarks_from"] == "corpus"
+    least = corpus.manifest["label_rule"]["min_intensity"]
+    work = partial(_examine, corpus.listed, raw_dir, labels_only, only_own, least)
     title = f"{corpus.name}: examining"
     cores = 1 if labels_only else workers or os.cpu_count() or 1
     found = dict(in_parallel(work, range(corpus.parts), cores, title))
@@ -114,7 +114,12 @@ def _lost_triplets(
 
 
 def _examine(
-    listed_part: Callable[[int], Listed], raw_dir: Path, labels_only: bool, min_intensity: float, part: int
+    listed_part: Callable[[int], Listed],
+    raw_dir: Path,
+    labels_only: bool,
+    only_own: bool,
+    min_intensity: float,
+    part: int,
 ) -> _Examined:
     listed = listed_part(part)
     remarks, usable = Remarks(listed.remarks), listed.usable
@@ -125,7 +130,7 @@ def _examine(
         positions = []
         for position, _ in pictures(listed, remarks):
             try:
-                if listed.landmarks is not None:
+                if listed.landmarks is not None and only_own:
                     listed.landmarks(position)
             except ValueError as error:
                 remarks.add("frame", without_path(error, raw_dir), int(listed.frames[position]))

@@ -26,10 +26,13 @@ class FaceSource:
         and a shape predictor; "file" reads a table of landmarks (`jaxau.faces.landmark_file`), which names
         the videos as the data set does.
       path: YuNet's weights, dlib's shape predictor, or the table.
+      only_missing: it is asked only where the corpus has no landmarks, and for the alignment alone: what it
+        finds are other points than the corpus's, so that such a record has a picture, but no landmarks.
     """
 
     kind: Literal["yunet", "dlib", "file"]
     path: Path
+    only_missing: bool = False
 
     @property
     def points(self) -> int:
@@ -51,7 +54,8 @@ class FaceSource:
         """What decides the landmarks, as arguments of a data set: no path, but what the file holds."""
         with self.path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return {"landmarks_from": self.kind, "landmarks_hash": digest[:16]}
+        origin = f"corpus, else {self.kind}" if self.only_missing else self.kind
+        return {"landmarks_from": origin, "landmarks_hash": digest[:16]}
 
     def find(
         self, picture: np.ndarray, video: str, index: int, box: np.ndarray | None = None

@@ -163,7 +163,7 @@ def _add_import_weights(commands: Any) -> None:
         "is; every name and shape must fit. Use the folder as --config.weights.PREFIX=DIR.",
     )
     weights.add_argument(
-        "kind", metavar="KIND", help="what the file holds: resnet50, fan ... (any other word lists them)"
+        "kind", metavar="KIND", help="the network: resnet50, fan ...; an unknown one is answered with all"
     )
     weights.add_argument("file", type=Path, metavar="FILE", help="of torch.save, or safetensors")
     weights.add_argument("--out", required=True, type=Path, metavar="DIR", help="a new folder")

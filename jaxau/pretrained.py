@@ -80,17 +80,18 @@ def import_weights(kind: str, file: Path, out: Path, licence: str | None = None)
         while block := stream.read(2**20):
             digest.update(block)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
-    info = {
+    info: dict[str, Any] = {
         "kind": kind,
         "network": KINDS[kind].about,
         "source": file.name,
         "sha256": digest.hexdigest(),
         "licence": licence,
         "parameters": parameters,
-        "covers": list(KINDS[kind].covers),
         "statement": f"{kind}: {parameters:,} parameters imported from {file.name}, "
         + (f"licence: {licence}" if licence else "licence not stated (--licence)"),
     }
+    if KINDS[kind].covers:
+        info["covers"] = list(KINDS[kind].covers)
     checkpoint.save_model(out, variables, info)
     return checkpoint.read_info(out)
 

@@ -41,6 +41,9 @@ flags.DEFINE_bool("lists", False, "--raw_dir holds list files (*_path.txt, *_AUo
 flags.DEFINE_enum("detector", None, ["yunet", "dlib"], "find faces, in place of the corpus's own landmarks")
 flags.DEFINE_string("detector_weights", None, "YuNet's ONNX file, or dlib's shape predictor of 68 points")
 flags.DEFINE_string("landmarks", None, "CSV table of landmarks, in place of the corpus's own")
+flags.DEFINE_bool(
+    "only_missing", False, "--detector or --landmarks only align where the corpus has no landmarks"
+)
 flags.DEFINE_float("min_intensity", None, "folder: an AU occurs from this intensity on (2)")
 flags.DEFINE_string("data_dir", None, "folder of all data sets; this one becomes DATA_DIR/CORPUS")
 flags.DEFINE_enum("alignment", "jaa256", sorted(ALIGNMENTS), "how faces are cut out")
@@ -170,8 +173,12 @@ def _faces() -> FaceSource | None:
     if bool(FLAGS.detector) != bool(FLAGS.detector_weights):
         raise ValueError("--detector and --detector_weights: give both, the file being YuNet's or dlib's")
     if FLAGS.landmarks:
-        return FaceSource("file", Path(FLAGS.landmarks))
-    return FaceSource(FLAGS.detector, Path(FLAGS.detector_weights)) if FLAGS.detector else None
+        return FaceSource("file", Path(FLAGS.landmarks), FLAGS.only_missing)
+    if FLAGS.detector:
+        return FaceSource(FLAGS.detector, Path(FLAGS.detector_weights), FLAGS.only_missing)
+    if FLAGS.only_missing:
+        raise ValueError("--only_missing: give --detector or --landmarks, which find what is missing")
+    return None
 
 
 def _warn(manifest: records.Manifest) -> None:

@@ -67,14 +67,17 @@ def small_aar_config() -> Config:
 
 def small_gtle_config(**data: Any) -> Config:
     """GTLE-Net's triplets, then AUs; the trunk that is compiled soonest."""
-    fields: dict[str, Any] = dict(image_size=32, inner_fraction=0.5, sampling="all") | data
-    optim = Optim("adam", 1e-3, 1e-6, schedule="inverse_sqrt", warmup_steps=4)
-    options: dict[str, Any] = dict(
-        batch_size=16, optim=optim, augment=Augment(0.5, 0.2), checkpoint_every_steps=3
-    )
+    fields: dict[str, Any] = {"corpus": "synthetic", "aus": (12, 25), "protocol": "synthetic-3fold"}
+    fields |= {"image_size": 32, "inner_fraction": 0.5, "sampling": "all", **data}
+    options: dict[str, Any] = {
+        "batch_size": 16,
+        "optim": Optim("adam", 1e-3, 1e-6, schedule="inverse_sqrt", warmup_steps=4),
+        "augment": Augment(0.5, 0.2),
+        "checkpoint_every_steps": 3,
+    }
     return Config(
         name="gtle_net",
-        data=DataConfig("synthetic", (12, 25), "synthetic-3fold", **fields),
+        data=DataConfig(**fields),
         network={"trunk": "resnet50", "blocks": 1, "width": 0.03},
         stages={
             "triplets": Stage("triplets", epochs=1, **options),

@@ -191,9 +191,10 @@ def first_batch(config: Config, stage: str) -> dict[str, jax.ShapeDtypeStruct]:
 
 
 def abstract_variables(config: Config, stage: str) -> Any:
-    """Shapes of the variables of a stage's network."""
+    """Shapes of the variables of a stage's network; ``batch_stats`` are empty where it has none."""
     given, named = arguments(role(config, stage), first_batch(config, stage), train=True)
-    return jax.eval_shape(create(config, stage).init, jax.random.key(0), *given, **named)
+    found = jax.eval_shape(create(config, stage).init, jax.random.key(0), *given, **named)
+    return {"batch_stats": {}, **found}
 
 
 def _shapes(image: tuple[int, ...], num_aus: int) -> dict[str, jax.ShapeDtypeStruct]:

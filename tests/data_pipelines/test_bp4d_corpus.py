@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import scipy.io
-from corpus_folders import faces, parts, remarks, shows, write_fit, write_picture
+from corpus_folders import faces, parts, remarks, shows, write_fit, write_landmarks, write_picture
 
+from data_pipelines import doctor
 from data_pipelines.corpora import bp4d
+from data_pipelines.face_source import FaceSource
 from data_pipelines.preparation import prepare
 from data_pipelines.records import ABSENT, OCCURS, Records
 from jaxau import facs
@@ -172,6 +174,36 @@ def test_frames_and_files_without_landmarks(folder):
     assert list(remarks(found["F001_T8"]).values()) == ["no landmark file"]
 
 
+def test_frames_without_landmarks_are_aligned_by_a_detector(folder, tmp_path_factory):
+    """Else the 146,847 frames of the rule "all" could not be had with the owner's landmarks."""
+    points = [face.lm49 for face in faces(2)]
+    write_fit(folder / "2DFeatures/M002_T3.mat", [*points[:5], None, *points[6:7], None])
+    outside = tmp_path_factory.mktemp("outside")
+    table = [("M002_T3", 8 + i, face.lm68) for i, face in enumerate(faces(2)) if i != 7]
+    source = FaceSource("file", write_landmarks(outside / "l.csv", table), only_missing=True)
+    corpus = bp4d.corpus(folder, "jaa256", source)
+    assert corpus.manifest["landmarks"] == 49 and corpus.request["landmarks_from"] == "corpus, else file"
+    part = parts(corpus)["M002_T3"]
+    assert part.frame.tolist() == list(range(8, 15))
+    assert np.isnan(part.landmarks).all((1, 2)).tolist() == [i == 5 for i in range(7)]
+    for i, face in enumerate(faces(2)[:7]):
+        assert shows(part.images[i], face)
+    _, matrix = align(faces(2)[6].image, points[6], "jaa256")
+    np.testing.assert_allclose(part.landmarks[6], transform_points(points[6], matrix), atol=1e-3)
+    why = "no landmarks for this frame; found otherwise, for the alignment alone"
+    assert remarks(part) == {
+        ("landmarks", (), (13,)): why,
+        ("frame", (), (15,)): "no landmarks in the table",
+    }
+    prepare(corpus, outside, workers=1)
+    manifest = Records(outside, "bp4d").manifest
+    assert manifest["missing_landmarks"] == [14 + 5] and manifest["substituted"][0]["reason"] == why
+    found = doctor.examine(corpus, folder, workers=1).remarks
+    assert not [reason for what, reason in found if what == "frame"]  # faces are not looked for
+    alone = doctor.examine(bp4d.corpus(folder, "jaa256"), folder, workers=1).remarks
+    assert alone["frame", "no landmarks for this frame"] == 2
+
+
 def test_landmark_files_of_an_older_version_and_fera_names(folder):
     (folder / "2DFeatures").rename(folder / "BP4D-fpoints")
     points = np.empty((1, 8), [("pred", object)])
@@ -215,3 +247,16 @@ def test_without_landmarks_a_detector_is_asked_for(folder):
     with pytest.raises(ValueError, match=r"bp4d: its folder holds no landmarks; .*--detector=yunet"):
         prepare(bp4d.corpus(folder, "jaa256"), folder / "data")
     assert not (folder / "data").exists()
+
+
+def test_the_doctor_names_subjects_that_no_fold_or_no_folder_has(folder):
+    labels = folder / "AUCoding/AU_OCC/M002_T3.csv"
+    labels.rename(labels.with_name("F099_T3.csv"))
+    found = doctor.examine(bp4d.corpus(folder, "jaa256"), folder, labels_only=True)
+    assert [line.split(";")[0] for line in found.problems] == [
+        "protocol 'bp4d-3fold': subjects ['F099'] of the data set are in no fold"
+    ]
+    labels.with_name("F099_T3.csv").rename(labels)
+    found = doctor.examine(bp4d.corpus(folder, "jaa256"), folder, labels_only=True)
+    assert found.problems[0].startswith("protocol 'bp4d-3fold': subjects ['F002', 'F003',")
+    assert "are not in the data set" in found.problems[0]

@@ -7,17 +7,25 @@ import numpy as np
 import pytest
 from corpus_folders import faces, shows
 from every_corpus import DRAWN, NAMES, PICTURES, write_corpus
+from small_run import small_fan_config
 
+from configs import fan
 from data_pipelines.loader import make_data
 from data_pipelines.preparation import prepare
 from data_pipelines.records import Records, check
 from data_pipelines.synthetic import SynthFaces
-from jaxau.config import Augment, Stage
+from jaxau import evaluate, train
+from jaxau.config import Augment, Stage, from_dict
+from jaxau.faces.align import align
 from jaxau.faces.landmarks import five_points
 
 
 def contents(folder):
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def difference(crop, face, shift):
+    return np.abs(align(face.image, face.lm68 + shift, "wide")[0].astype(int) - crop).mean()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -51,6 +59,9 @@ def test_wide_pictures_of_every_corpus_whether_stopped_or_not(name, tmp_path):
         subject, number = divmod(index, PICTURES)
         face = SynthFaces(DRAWN).frame(subject, 0, number) if name == "synthetic" else faces(subject)[number]
         assert shows(source.raw(index)["image"], face, "wide")
+        # Pixels count from 0: landmarks one pixel off would cut out a picture that is one pixel off.
+        off = [difference(source.frame(index).image, face, shift) for shift in ((0, 0), (1, 1), (-1, -1))]
+        assert off[0] < 0.7 * min(off[1:])
         # The middle of the five points is that of the crop, whose side is 2.2 * 2.9 times their extent.
         frame = source.frame(index)
         points = five_points(frame.landmarks)
@@ -102,3 +113,33 @@ def test_stages_that_see_another_corpus(other, alignment, tmp_path, flat_config)
     assert len({str(record) for record in seen}) == examples
     trained = next(batches.train("frames"))
     assert trained["au"].shape == (2, len(data.aus)) and trained["corpus"].tolist() != [0, 0]
+
+
+def test_the_papers_fan_is_trained_on_300w_lp(tmp_path):
+    """Its own configuration, as `launch.train` opens it; all of the corpus trains."""
+    prepare(write_corpus("300w_lp", tmp_path / "raw", "wide"), tmp_path / "data", workers=1)
+    config = from_dict(fan.get_config("300w_lp").to_dict())
+    stages = {"landmarks": dataclasses.replace(config.stages["landmarks"], batch_size=2)}
+    data = make_data(dataclasses.replace(config, stages=stages), tmp_path / "data", threads=0)
+    assert data.split.train == ("AFW", "HELEN") and data.num_examples("landmarks") == 2 * PICTURES
+    batch = next(data.train("landmarks"))
+    assert batch["image"].shape == (2, 256, 256, 3) and batch["landmarks"].shape == (2, 68, 2)
+    assert np.isfinite(batch["landmarks"]).all()
+
+
+def test_a_small_fan_is_trained_and_scored_on_wflw(tmp_path):
+    """From the owner's files to the error on the official test pictures."""
+    prepare(write_corpus("wflw", tmp_path / "raw", "wide"), tmp_path / "data", workers=1)
+    small = small_fan_config()
+    fields = {"corpus": "wflw", "protocol": "wflw-official", "alignment": "wide"}
+    stages = {"landmarks": dataclasses.replace(small.stages["landmarks"], epochs=1, batch_size=4)}
+    data = dataclasses.replace(small.data, **fields)
+    config = dataclasses.replace(small, data=data, stages=stages, selection="conventional")
+
+    def open_data(config):
+        return make_data(config, tmp_path / "data", threads=0)
+
+    train.run(config, open_data, tmp_path / "run")
+    scores = evaluate.read_scores(evaluate.run(tmp_path / "run", open_data))
+    terms = scores["other_stages"]["landmarks"]["terms"]
+    assert np.isfinite(terms["nme"]) and scores["subjects"]["test"] == ["test"]
