@@ -1,6 +1,6 @@
 """A small run on synthetic faces, and a child process that dies in the middle of it.
 
-    python tests/small_run.py DATA_DIR WORKDIR EVENT [lac|aar|fan|aunet]
+    python tests/small_run.py DATA_DIR WORKDIR EVENT [lac|aar|fan|aunet|gtle]
 
 EVENT: "batch:N" kills the process at the N-th batch it draws, "term:N" asks it to stop there, "save:N" kills
 it while its N-th checkpoint is being written, "cache:N" and "cache_term:N" do so at the N-th batch whose
@@ -65,6 +65,27 @@ def small_aar_config() -> Config:
     return dataclasses.replace(base, name="aar", data=data, network={"width": 2, "pool": 3}, stages=stages)
 
 
+def small_gtle_config(**data: Any) -> Config:
+    """GTLE-Net's triplets, then AUs; the trunk that is compiled soonest."""
+    fields: dict[str, Any] = {"corpus": "synthetic", "aus": (12, 25), "protocol": "synthetic-3fold"}
+    fields |= {"image_size": 32, "inner_fraction": 0.5, "sampling": "all", **data}
+    options: dict[str, Any] = {
+        "batch_size": 16,
+        "optim": Optim("adam", 1e-3, 1e-6, schedule="inverse_sqrt", warmup_steps=4),
+        "augment": Augment(0.5, 0.2),
+        "checkpoint_every_steps": 3,
+    }
+    return Config(
+        name="gtle_net",
+        data=DataConfig(**fields),
+        network={"trunk": "resnet50", "blocks": 1, "width": 0.03},
+        stages={
+            "triplets": Stage("triplets", epochs=1, **options),
+            "frames": Stage("frames", epochs=1, start_from="triplets", **options),
+        },
+    )
+
+
 def small_fan_config() -> Config:
     """FAN's one stage, without AUs."""
     data = DataConfig("synthetic", (), "synthetic-3fold", image_size=64, inner_fraction=0.34)
@@ -90,7 +111,13 @@ def small_aunet_config() -> Config:
     return Config("aunet", data, stages, network={"trunk": "resnet18", "width": 16, "flip": True})
 
 
-CONFIGS = {"lac": small_config, "aar": small_aar_config, "fan": small_fan_config, "aunet": small_aunet_config}
+CONFIGS = {
+    "lac": small_config,
+    "aar": small_aar_config,
+    "fan": small_fan_config,
+    "aunet": small_aunet_config,
+    "gtle": small_gtle_config,
+}
 
 
 def random_batch(rng: np.random.Generator, lead: tuple[int, ...], side: int, num_aus: int) -> dict:
