@@ -198,7 +198,7 @@ def test_a_network_is_the_best_of_what_reads_pixels(
 def test_a_network_leans_on_what_occurs_together(
     small: Samples, network: tuple[np.ndarray, Samples, np.ndarray]
 ) -> None:
-    """Gate 10 for pixels: worse where AUs come alone, and still better than a guess; AU6 it reads from AU12."""
+    """Gate 10 for pixels: worse where AUs come alone, yet better than a guess; AU6 it reads from AU12."""
     test = np.isin(small.subject, TESTED)
     usual = roc_auc_score(small.occurs[test], network[0], average=None)
     independent = roc_auc_score(network[1].occurs, network[2], average=None)
