@@ -89,7 +89,7 @@ def test_killed_and_resumed_it_has_the_same_bits(tiny_faces, finished, tmp_path)
 def test_the_configuration_for_synthetic_faces_learns(tiny_faces, tmp_path):
     """`configs/fan.py:synthetic` itself, shortened: the error of unseen subjects falls to a fifth or less."""
     make, config = partial(make_data, data_dir=tiny_faces), from_dict(get_config("synthetic").to_dict())
-    stage = dataclasses.replace(config.stages["landmarks"], max_steps=150)
+    stage = dataclasses.replace(config.stages["landmarks"], max_steps=100)
     data = dataclasses.replace(config.data, alignment="jaa256")
     config = dataclasses.replace(config, data=data, stages={"landmarks": stage})
     train.run(config, make, tmp_path)
