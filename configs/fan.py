@@ -3,9 +3,9 @@
 `300w_lp` follows that paper, from memory: poses up to the profile, turned by up to 50 degrees, enlarged by up
 to a fifth, mirrored, recoloured and partly hidden; rates of 1e-4, 1e-5 and 1e-6. It had RMSprop, here Adam
 [choice]; blur, compression and shifts are ours. `synthetic` is a small network for the 98 landmarks of
-synthetic faces on two CPU cores, 11 minutes of one; its errors say nothing about real faces. Measured on the 9
-test subjects of fold 1 of the tier small (synthetic): an inter-ocular error of .033, where the mean face has
-.070 and random parameters more than 1; docs/fan_landmarks.jpg shows some.
+synthetic faces on two CPU cores, 11 minutes of one; its errors say nothing about real faces. Measured on the
+9 test subjects of fold 1 of the tier small (synthetic): an inter-ocular error of .033; the mean face has
+.070, random parameters more than 1; docs/fan_landmarks.jpg shows some.
 
 Faces are cut out as ``wide``, of which AUNet takes its input, so that a FAN trained here can be its trunk:
 
