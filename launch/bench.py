@@ -60,6 +60,7 @@ _THREADS = flags.DEFINE_integer("threads", 2, "Loader threads; launch.train uses
 _SECONDS = flags.DEFINE_float(
     "seconds", 2, "For how long --loader decodes, and draws the batches of a stage, in a round."
 )
+_STALL = flags.DEFINE_bool("stall", True, "--loader also trains, to see what waiting for batches costs.")
 _LOADER_ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds of --loader.", 1)
 _JSON = flags.DEFINE_bool("json", False, "One JSON object on standard output instead of the page.")
 _OUT = flags.DEFINE_string("out", "docs/benchmarks", "Folder of the results.")
@@ -159,7 +160,9 @@ def _measure_loader() -> dict[str, Any]:
             alone = pipelines.measure_loader(
                 data, config, name, jpegs, _SECONDS.value, _LOADER_ROUNDS.value, machine.cores()
             )
-            stall = pipelines.measure_stall(data, config, name, warmup, repeats, turn=5)
+            stall = (
+                pipelines.measure_stall(data, config, name, warmup, repeats, turn=5) if _STALL.value else {}
+            )
             rows.append({"loader": loader, **alone, **stall})
     about = {"network": config.name, "corpus": config.data.corpus, "dtype": config.dtype}
     return {"kind": "loader", **about, "threads": _THREADS.value, "rows": rows}

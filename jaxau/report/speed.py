@@ -144,9 +144,9 @@ def _loader(section: Record) -> list[str]:
             _spread(row["decoded_per_second_and_thread"]),
             _spread(row["share_of_decoding"], 100, "%"),
             _spread(row["processor_share"], 100, "%"),
-            _milliseconds(row["fed_seconds"]),
-            _milliseconds(row["resident_seconds"]),
-            _spread(row["stall_share"], 100, "%"),
+            _milliseconds(row["fed_seconds"]) if "fed_seconds" in row else UNDEFINED,
+            _milliseconds(row["resident_seconds"]) if "resident_seconds" in row else UNDEFINED,
+            _spread(row["stall_share"], 100, "%") if "stall_share" in row else UNDEFINED,
         ]
         for row in section["rows"]
     ]

@@ -136,6 +136,10 @@ def test_the_comparison_says_who_is_faster():
 def test_loader_and_prediction():
     page = _page(loader=_loader(), predict=_prediction())
     assert "on synthetic faces" in page
+    alone = _loader()
+    for key in ("fed_seconds", "resident_seconds", "stall_share"):
+        del alone["rows"][0][key]
+    assert _cells(_page(loader=alone), "frames | raw")[-3:] == [speed.UNDEFINED] * 3
     assert _cells(page, "frames | raw")[1:5] == [
         "raw",
         "3,210 [2,889, 3,531]",
