@@ -12,7 +12,8 @@ import pytest
 from small_run import small_aunet_config
 
 from data_pipelines.loader import make_data
-from jaxau import checkpoint, evaluate, train, weights
+from jaxau import checkpoint, evaluate, metrics, train, weights
+from jaxau.report import paper_figures
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +58,24 @@ def test_scores_of_all_stages(finished):
     assert terms["loss"] == pytest.approx(terms["reconstruction"] + 0.3 * terms["divergence"], rel=1e-5)
     # Over test subjects, without noise: what the network and the loss make of all their labels at once.
     assert 0 < terms["reconstruction"] < 4 * np.log(2) * 1.2
+
+
+def test_figures_of_a_run(tiny_faces, finished):
+    """Figs. 8 and 10: correlations and the time course are those of the stored predictions."""
+    open_data = partial(make_data, data_dir=tiny_faces)
+    found = evaluate.read_predictions(finished / "eval" / "synthetic", "tuples")
+    matrices, _ = paper_figures.DRAW["predicted relations"]({"AUNet": finished}, open_data).values()
+    aus = small_aunet_config().data.aus
+    wanted = metrics.adjacency(found["truth"], found["mask"])
+    shown = [text.get_text() for text in matrices.axes[0].texts]
+    for text, value in zip(shown, wanted.ravel(), strict=True):
+        assert text == ("–" if np.isnan(value) else f"{round(value, 2) + 0.0:.2f}".replace("0.", "."))
+    (timeline,) = paper_figures.DRAW["timeline"]({"AUNet": finished}, open_data).values()
+    assert len(timeline.axes) == len(aus)
+    drawn = timeline.axes[0].lines[-1].get_ydata()  # of the first AU over one video
+    videos = {(s, v) for s, v in zip(found["subject"], found["video"], strict=True)}
+    rows = [np.flatnonzero((found["subject"] == s) & (found["video"] == v)) for s, v in videos]
+    assert any(np.array_equal(drawn, found["probability"][of, 0]) for of in rows)
 
 
 def test_a_run_on_other_aus_starts_from_it(tiny_faces, finished, tmp_path):
