@@ -202,6 +202,11 @@ def test_eyes_of_a_tuple_coincide(flat_config, wide_dir, monkeypatch, training):
         spread.append(np.linalg.norm(middle[0] - middle[1]))
         for k in (0, 2):
             assert (example["image"][k] == example["image"][1]).all() == (not plan.mask[k])
+        if not training:  # each frame is seen alone, so that prediction need see it once
+            for image, record in zip(example["image"], plan.records, strict=True):
+                frame = records.frame(int(record))
+                alone = align_module.to_network_input(frame.image, frame.landmarks, "wide", 256, 0)
+                np.testing.assert_array_equal(image, alone)
     assert max(distances) < 1.0 and min(distances) >= 0
     assert (np.ptp(spread) > 5) == training and 45 < min(spread) and max(spread) < 90
 
