@@ -281,7 +281,8 @@ class LandmarksLoss:
             )
         present = jnp.isfinite(landmarks).all((1, 2)) & batch["mask"]
         landmarks = jnp.where(present[:, None, None], landmarks, 0.0)  # NaN x 0 would be NaN
-        wanted = gaussians(landmarks, *heatmaps.shape[2:4], self.sigma)
+        rows, columns = heatmaps.shape[2:4]
+        wanted = gaussians(landmarks, rows, columns, self.sigma)
         squared = ((heatmaps - wanted[:, None]) ** 2).sum((2, 3)).mean((1, 2))
         loss = losses.masked_mean(squared, present)
         found = to_pixels(decode(jax.lax.stop_gradient(heatmaps[:, -1]))[0])

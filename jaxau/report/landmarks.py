@@ -44,15 +44,16 @@ def landmark_sheet(
     image, landmarks = (np.concatenate([face[name] for face in chosen]) for name in ("image", "landmarks"))
 
     @jax.jit
-    def find(image: jax.Array) -> jax.Array:
+    def find(image: jax.Array, landmarks: jax.Array) -> tuple[jax.Array, jax.Array]:
         outputs: Any = model.network.apply(model.variables, image)
-        return fan.to_pixels(fan.decode(outputs["heatmaps"][:, -1])[0])
+        found = fan.to_pixels(fan.decode(outputs["heatmaps"][:, -1])[0])
+        return found, fan.normalized_error(found, landmarks)
 
-    found = np.asarray(find(image))
+    found, errors = map(np.asarray, find(image, landmarks))
     cells = [_draw(*face) for face in zip(image, landmarks, found, strict=True)]
     cells += [np.full_like(cells[0], 255)] * (-faces % columns)
     rows = [np.concatenate(cells[i : i + columns], 1) for i in range(0, len(cells), columns)]
-    return np.concatenate(rows), np.asarray(fan.normalized_error(found, landmarks))
+    return np.concatenate(rows), errors
 
 
 def _draw(image: np.ndarray, landmarks: np.ndarray, found: np.ndarray) -> np.ndarray:
