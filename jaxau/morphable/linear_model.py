@@ -57,8 +57,8 @@ class FaceModel:
         if not upright:
             raise ValueError(
                 f"face model {self.name}: by its landmarks ({self.landmarks_from}) the face does not look "
-                "along +z, upright along +y, the subject's left at +x; the indices must be in iBUG's order (36 the "
-                "outer corner of the right eye, 8 the chin, 30 the tip of the nose), the axes as said"
+                "along +z, upright along +y, the subject's left at +x; the indices must be in iBUG's order "
+                "(36 the outer corner of the right eye, 8 the chin, 30 the tip of the nose), the axes so"
             )
 
 

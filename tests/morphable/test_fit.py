@@ -1,4 +1,4 @@
-"""The fit against SciPy's least_squares on an energy written anew, against known faces, and on bad landmarks."""
+"""The fit against SciPy on an energy written anew, against known faces, and on bad landmarks."""
 
 import time
 
@@ -112,47 +112,44 @@ def test_pose_of_exact_landmarks(exact: tuple[Drawn, fitting.Fit]) -> None:
 
 
 def test_coefficients_of_shapes_that_landmarks_show(exact: tuple[Drawn, fitting.Fit]) -> None:
+    """No shape keeps 20 % of its column beside all others, since people rest in the same movements; those
+    that keep 10 % are brows down or up and the wrinkled nose."""
     drawn, found = exact
-    observed = [name for name, share in zip(SHAPES, _own_share(drawn), strict=True) if share >= 0.2]
-    correlation = dict(
-        zip(
-            SHAPES,
-            (np.corrcoef(found.expression[:, i], drawn.expression[:, i])[0, 1] for i in range(51)),
-            strict=True,
-        )
-    )
-    print({name: round(correlation[name], 3) for name in observed})
-    assert len(observed) >= 4
+    share = dict(zip(SHAPES, _own_share(drawn, found), strict=True))
+    observed = [name for name in SHAPES if share[name] >= 0.1]
+    truth = [np.corrcoef(found.expression[:, i], drawn.expression[:, i])[0, 1] for i in range(51)]
+    correlation = dict(zip(SHAPES, truth, strict=True))
+    print({name: (round(share[name], 2), round(correlation[name], 3)) for name in observed})
+    assert {"AU04 right", "AU02 left"} <= set(observed)
     assert min(correlation[name] for name in observed) >= 0.95
+    assert np.median(truth) > 0.75
 
 
-def _own_share(drawn: Drawn) -> np.ndarray:
-    """(51,) median share of the norm that a column of the Jacobian of the landmarks keeps beside the others.
+def _own_share(drawn: Drawn, found: fitting.Fit) -> np.ndarray:
+    """(51,) median share of its norm that a column of the energy's Jacobian keeps beside all others.
 
-    By finite differences of an own projection, of pose and all coefficients.
+    Without the regularisers; by central differences of the energy that is written anew.
     """
-    arrays, factors, unit, _ = fitting.normalize(MODEL, 68)
+    arrays, factors, unit, middle = fitting.normalize(MODEL, 68)
     n, shares = len(factors), []
     for i in range(12):
-        camera = Camera(SIZE, rotation(*drawn.pose[i]), scale=0.95)
+        face = (drawn.landmarks[i] - (SIZE - 1) / 2) * [1, -1] / (SIZE / 2)
+        shift = (found.translation[i] + found.rotation[i] @ middle) / unit
+        x = np.concatenate(
+            [np.zeros(3), shift, np.concatenate([found.shape[i], found.expression[i]]) / factors]
+        )
 
-        def project(x: np.ndarray, camera: Camera = camera) -> np.ndarray:
-            points = MODEL.mean + np.tensordot(x[6:], np.concatenate([MODEL.shape, MODEL.expression]), 1)
-            posed = (
-                camera.place(points) @ Rotation.from_rotvec(x[:3] / 50).as_matrix().T + x[3:6] - [0, 0, 650]
-            )
-            return (FOCAL * posed[:, :2] / -posed[:, 2:]).ravel()
+        def residuals(x: np.ndarray, i: int = i, face: np.ndarray = face) -> np.ndarray:
+            return _residuals(x, found.rotation[i], face, arrays.bases, arrays.mean)[: 2 * 68]
 
-        x = np.concatenate([np.zeros(6), drawn.shape[i], drawn.expression[i]])
-        steps = 1e-4 * np.eye(6 + n)
-        jacobian = np.stack([project(x + step) - project(x - step) for step in steps], 1)
-        jacobian /= np.linalg.norm(jacobian, axis=0)
-        others = [np.delete(jacobian, column, 1) for column in range(6 + n - 51, 6 + n)]
-        columns = jacobian[:, -51:].T
-        shares.append([
-            np.linalg.norm(column - other @ np.linalg.lstsq(other, column, rcond=1e-9)[0])
-            for column, other in zip(columns, others, strict=True)
-        ])  # fmt: skip
+        jacobian = np.stack([residuals(x + step) - residuals(x - step) for step in 1e-5 * np.eye(6 + n)], 1)
+        jacobian /= np.maximum(np.linalg.norm(jacobian, axis=0), 1e-12)
+        kept = []
+        for column in range(6 + n - 51, 6 + n):
+            others = np.delete(jacobian, column, 1)
+            inside = others @ np.linalg.lstsq(others, jacobian[:, column], rcond=1e-6)[0]
+            kept.append(np.linalg.norm(jacobian[:, column] - inside))
+        shares.append(kept)
     return np.median(shares, 0)
 
 
