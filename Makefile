@@ -10,7 +10,7 @@ demo: $(INSTALLED)
 	.venv/bin/python -m launch.demo --workdir=$(DEMO)
 
 test: $(INSTALLED)
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n 2 --dist loadfile  # half of the time goes to compiling, one thread each
 
 lint: $(INSTALLED)
 	.venv/bin/ruff check .

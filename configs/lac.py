@@ -1,8 +1,8 @@
 """LAC, "Lock and Check: A Novel Approach for Facial Action Unit Recognition", Huang et al., 2025.
 
-Expected with the paper's recipe (three folds, trunk from ImageNet weights, whose import is not here yet): F1
-67.3 on BP4D, 67.8 on DISFA. `synthetic` is a small trunk for synthetic faces on two CPU cores; its scores say
-nothing about real faces.
+Expected with the paper's recipe (three folds, trunk from ImageNet weights: `jaxau import-weights resnet50`,
+then --config.weights.trunk): F1 67.3 on BP4D, 67.8 on DISFA. `synthetic` is a small trunk for synthetic faces
+on two CPU cores; its scores say nothing about real faces.
 
     python -m launch.train --config=configs/lac.py:disfa,fold=1 --data_dir=data --workdir=runs/lac_disfa_1
     python -m launch.train --config=configs/lac.py:synthetic --data_dir=data --workdir=runs/lac_synthetic

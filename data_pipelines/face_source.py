@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,10 +26,13 @@ class FaceSource:
         and a shape predictor; "file" reads a table of landmarks (`jaxau.faces.landmark_file`), which names
         the videos as the data set does.
       path: YuNet's weights, dlib's shape predictor, or the table.
+      only_missing: it is asked only where the corpus has no landmarks, and for the alignment alone: what it
+        finds are other points than the corpus's, so that such a record has a picture, but no landmarks.
     """
 
     kind: Literal["yunet", "dlib", "file"]
     path: Path
+    only_missing: bool = False
 
     @property
     def points(self) -> int:
@@ -41,13 +45,17 @@ class FaceSource:
         Raises:
           ValueError: it cannot be used.
         """
-        {"yunet": _detector, "dlib": _predictor, "file": _table}[self.kind](self.path)
+        if self.kind == "file":
+            _table(self.path)
+        else:
+            {"yunet": _detector, "dlib": _predictor}[self.kind](self.path, threading.get_ident())
 
     def request(self) -> dict[str, Any]:
         """What decides the landmarks, as arguments of a data set: no path, but what the file holds."""
         with self.path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return {"landmarks_from": self.kind, "landmarks_hash": digest[:16]}
+        origin = f"corpus, else {self.kind}" if self.only_missing else self.kind
+        return {"landmarks_from": origin, "landmarks_hash": digest[:16]}
 
     def find(
         self, picture: np.ndarray, video: str, index: int, box: np.ndarray | None = None
@@ -86,14 +94,14 @@ def _is_in(face: np.ndarray, box: np.ndarray, picture: np.ndarray) -> bool:
     return bool(box[0] <= x <= box[2] and box[1] <= y <= box[3])
 
 
-# Each process opens these once.
-@functools.lru_cache(maxsize=1)
-def _detector(weights: Path) -> YuNet:
+# Each thread opens these once: detectors keep the picture at hand, and Beam's workers have threads.
+@functools.lru_cache(maxsize=64)
+def _detector(weights: Path, thread: int) -> YuNet:
     return YuNet(weights)
 
 
-@functools.lru_cache(maxsize=1)
-def _predictor(path: Path) -> tuple[Any, Any]:
+@functools.lru_cache(maxsize=64)
+def _predictor(path: Path, thread: int) -> tuple[Any, Any]:
     """dlib's frontal face detector, and the shape predictor of that file."""
     try:
         import dlib
@@ -118,12 +126,12 @@ def _predictor(path: Path) -> tuple[Any, Any]:
 
 
 def _of_yunet(path: Path, picture: np.ndarray) -> list[np.ndarray]:
-    return [face.landmarks for face in _detector(path).detect(picture)]
+    return [face.landmarks for face in _detector(path, threading.get_ident()).detect(picture)]
 
 
 def _of_dlib(path: Path, picture: np.ndarray) -> list[np.ndarray]:
     """Landmarks (68, 2) of all faces, the largest first."""
-    detector, predictor = _predictor(path)
+    detector, predictor = _predictor(path, threading.get_ident())
     boxes = sorted(detector(picture, 1), key=lambda box: -box.area())
     return [np.array([(p.x, p.y) for p in predictor(picture, box).parts()], np.float64) for box in boxes]
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from data_pipelines import records
 from data_pipelines.face_source import FaceSource, NoFace
-from data_pipelines.parts import Part, Remark, What
+from data_pipelines.parts import Laps, Part, Remark, What
 from data_pipelines.preparation import Corpus
 from jaxau.faces.align import align, check_alignment, transform_points
 from jaxau.faces.video import PICTURES, open_video, read_image
@@ -130,7 +130,14 @@ def rows_of(points: np.ndarray, missing: str = "no landmarks in the owner's list
 
 
 def make_part(
-    listed: Listed, raw_dir: Path, faces: FaceSource | None, alignment: str, subject: int, video: int
+    listed: Listed,
+    raw_dir: Path,
+    faces: FaceSource | None,
+    points: int,
+    alignment: str,
+    subject: int,
+    video: int,
+    laps: Laps,
 ) -> Part:
     """Read, align and encode the frames of a listed video.
 
@@ -138,25 +145,32 @@ def make_part(
       listed: its frames.
       raw_dir: whose path no remark may hold.
       faces: finds landmarks; None = those of the corpus.
+      points: landmarks of a record.
       alignment: a name in `jaxau.faces.align.ALIGNMENTS`.
       subject: number of the subject.
       video: number of the video within the subject.
+      laps: for the time of each stage.
     """
     remarks = Remarks(listed.remarks)
     images, landmarks, kept = [], [], []
     for position, picture in pictures(listed, remarks):
+        laps.lap("reading pictures")
         number = int(listed.frames[position])
         if not listed.usable[position]:
             remarks.add("frame", "no valid label", number)
             continue
         try:
-            points = _landmarks(listed, position, picture, faces, remarks)
-            crop, matrix = align(picture, points, alignment)
+            face, is_records = _landmarks(listed, position, picture, faces, remarks)
+            laps.lap("landmarks")
+            crop, matrix = align(picture, face, alignment)
+            laps.lap("alignment")
         except ValueError as error:
             remarks.add("frame", without_path(error, raw_dir), number)
             continue
         images.append(records.encode(crop))
-        landmarks.append(transform_points(points, matrix).astype(np.float32))
+        laps.lap("JPEG")
+        known = face if is_records else np.full((points, 2), np.nan)
+        landmarks.append(transform_points(known, matrix).astype(np.float32))
         kept.append(position)
     n = len(kept)
     return Part(
@@ -169,23 +183,35 @@ def make_part(
         np.full(n, subject, np.int32),
         {video: listed.name},
         None if listed.emotion is None else listed.emotion[kept].astype(np.int32),
+        laps.seconds,
     )
 
 
 def _landmarks(
     listed: Listed, position: int, picture: np.ndarray, faces: FaceSource | None, remarks: Remarks
-) -> np.ndarray:
-    if faces is None:
+) -> tuple[np.ndarray, bool]:
+    """The points to align by, and whether they are the record's landmarks, too."""
+    number = int(listed.frames[position])
+    if faces is None or faces.only_missing:
         assert listed.landmarks is not None, "asked for before anything is prepared"
-        points = np.asarray(listed.landmarks(position), np.float64)
-    else:
-        index = int((listed.frames if listed.indices is None else listed.indices)[position])
-        box = None if listed.boxes is None else listed.boxes[position]
-        found, count = faces.find(picture, listed.name, index, box)
-        if count > 1:
-            reason = f"{count} faces in the picture: the largest is taken"
-            remarks.add("landmarks", reason, int(listed.frames[position]))
-        points = np.asarray(found, np.float64)
+        try:
+            return _inside(np.asarray(listed.landmarks(position), np.float64), picture), True
+        except ValueError as error:
+            if faces is None:
+                raise
+            missing = str(error)
+    index = int((listed.frames if listed.indices is None else listed.indices)[position])
+    box = None if listed.boxes is None else listed.boxes[position]
+    found, count = faces.find(picture, listed.name, index, box)
+    points = _inside(np.asarray(found, np.float64), picture)
+    if count > 1:
+        remarks.add("landmarks", f"{count} faces in the picture: the largest is taken", number)
+    if faces.only_missing:
+        remarks.add("landmarks", f"{missing}; found otherwise, for the alignment alone", number)
+    return points, not faces.only_missing
+
+
+def _inside(points: np.ndarray, picture: np.ndarray) -> np.ndarray:
     if np.isfinite(points).all():
         height, width = picture.shape[:2]
         center = points.mean(0)
@@ -288,15 +314,18 @@ def corpus_of(
         numbered.append((number[subject], counts[subject]))
         counts[subject] += 1
     digest = hashlib.sha256(json.dumps(order).encode()).hexdigest()[:16]
+    own = faces is None or faces.only_missing
+    if faces is not None and faces.only_missing and not points:
+        raise ValueError(f"--only_missing: {name} has no landmarks of its own here; leave it away")
     asked = {"alignment": alignment, "parts": len(order), "parts_hash": digest, **(request or {})}
     return Corpus(
         name=name,
         request={**asked, **(faces.request() if faces else {"landmarks_from": "corpus"})},
         subjects=subjects,
-        make=partial(_make_numbered, raw_dir, read, faces, order, numbered),
+        make=partial(_make_numbered, raw_dir, read, faces, points if own else 0, order, numbered),
         manifest={
             "synthetic": False,
-            "landmarks": faces.points if faces else points,
+            "landmarks": points if own or faces is None else faces.points,
             "alignment": alignment,
             **about,
         },
@@ -313,13 +342,16 @@ def _make_numbered(
     raw_dir: Path,
     read: Read,
     faces: FaceSource | None,
+    points: int,
     order: Sequence[tuple[str, str]],
     numbered: Sequence[tuple[int, int]],
     request: Mapping[str, Any],
     part: int,
 ) -> Part:
+    laps = Laps()
     listed = read(raw_dir, *order[part])
-    return make_part(listed, raw_dir, faces, request["alignment"], *numbered[part])
+    laps.lap("labels")
+    return make_part(listed, raw_dir, faces, points, request["alignment"], *numbered[part], laps)
 
 
 OCCURRENCE = {"min_intensity": 1.0}

@@ -16,142 +16,16 @@ import grain
 import jax
 import numpy as np
 
-from data_pipelines import mixture, pictures, sampling, transforms, views
+from data_pipelines import mixture, pictures, sampling, views
+from data_pipelines.examples import AddCenters, Load, LoadCached
 from data_pipelines.plans import DrawnPlans, ListedPlans, Plan, Video
 from data_pipelines.protocols import EVERYONE, PROTOCOLS, Split, kept, left_out, ranges_of, split_subjects
-from data_pipelines.records import ABSENT, OCCURS, Manifest, Records
-from jaxau import facs
-from jaxau.config import Augment, Config
-from jaxau.faces.align import ALIGNMENTS
-from jaxau.faces.landmarks import au_centers
+from data_pipelines.records import Manifest, Records
+from jaxau.config import Config
 
 Batch = dict[str, np.ndarray]
 
-# Separates these draws from all others that use the same seed.
-_AUGMENT_STREAM = 0xA063
 _BATCHES_AHEAD = 4
-
-
-class _Labels:
-    """Plan, and labels and numbers of its records -> the fields that all views have."""
-
-    def __init__(self, records: Records, config: Config):
-        data, manifest = config.data, records.manifest
-        self._columns = mixture.columns(data.aus, manifest["aus"])
-        self._min_intensity = float(manifest["label_rule"]["min_intensity"])
-        self._corpus = [*facs.CORPUS_AUS, data.corpus].index(data.corpus)
-
-    def __call__(self, plan: Plan, intensity: list[np.ndarray], numbers: list[tuple[int, int, int]]) -> Batch:
-        coded_as = mixture.take(np.stack(intensity), self._columns, np.nan)
-        coded = np.isfinite(coded_as)
-        graded = coded & (coded_as != OCCURS) & (coded_as != ABSENT)
-        subject, video, frame = np.array(numbers, np.int32).T
-        return {
-            "au": (np.where(coded, coded_as, ABSENT) >= self._min_intensity).astype(np.int32),
-            "au_mask": coded,
-            "intensity": np.where(graded, coded_as, 0).astype(np.float32),
-            "intensity_mask": graded,
-            "subject": subject,
-            "video": video,
-            "frame": frame,
-            "corpus": np.full(len(numbers), self._corpus, np.int32),
-            "mask": plan.mask,
-            "record": plan.records.astype(np.int32),
-        }
-
-
-class _LoadCached:
-    """Plan -> example of the view ``features``, to which ``jaxau.feature_cache`` adds the features."""
-
-    def __init__(self, records: Records, config: Config, stage: str):
-        self._records, self._labels = records, _Labels(records, config)
-        self._variants = config.stages[config.stages[stage].start_from].cache
-        self._seed = [_AUGMENT_STREAM, config.seed, zlib.crc32(stage.encode())]
-
-    def __call__(self, plan: Plan) -> Batch:
-        rows = [self._records.raw(int(record)) for record in plan.records]
-        numbers = [(int(row["subject"]), int(row["video"]), int(row["frame"])) for row in rows]
-        variant = plan.variant
-        if plan.index >= 0:  # one draw for the whole sequence
-            variant = int(np.random.default_rng([*self._seed, plan.index]).integers(0, self._variants))
-        labels = self._labels(plan, [row["au_intensity"] for row in rows], numbers)
-        return {**labels, "variant": np.array(variant, np.int32)}
-
-
-class _Load:
-    """Plan -> example: read, decode, augment, and attach labels."""
-
-    def __init__(self, records: Records, config: Config, stage: str, points: int):
-        self._records, self._labels, self._points = records, _Labels(records, config), points
-        self._image_size = config.data.image_size
-        self._options: Augment = config.stages[stage].augment
-        self._seed = [_AUGMENT_STREAM, config.seed, zlib.crc32(stage.encode())]
-        self._view = config.stages[stage].view
-        self._loader, self._size = config.data.loader, ALIGNMENTS[records.manifest["alignment"]].size
-        self._decoded = pictures.decode_to_file(records) if self._loader == "raw" else None
-
-    def __call__(self, plan: Plan) -> Batch:
-        if self._view == "labels":
-            rows = [self._records.raw(int(record)) for record in plan.records]
-            labelled = [(int(row["subject"]), int(row["video"]), int(row["frame"])) for row in rows]
-            return views.still(self._labels(plan, [row["au_intensity"] for row in rows], labelled))
-        if self._loader == "device":
-            return self._without_pictures(plan)
-        given = None if self._decoded is None else pictures.opened(self._decoded)
-        frames = [self._records.frame(int(record), given) for record in plan.records]
-        images = frames[0].image[None] if len(frames) == 1 else np.stack([frame.image for frame in frames])
-        landmarks = mixture.to_scheme(np.stack([frame.landmarks for frame in frames]), self._points)
-        if self._view == "tuples":
-            images, landmarks = views.align_to_middle(images, landmarks)
-        if plan.index < 0:
-            images, landmarks = transforms.evaluation_input(
-                images, landmarks, self._options, self._image_size, plan.variant
-            )
-        else:
-            rng = np.random.default_rng([*self._seed, plan.index])
-            images, landmarks = transforms.augment(images, landmarks, self._options, self._image_size, rng)
-        numbers = [(frame.subject, frame.video, frame.frame) for frame in frames]
-        labels = self._labels(plan, [frame.intensity for frame in frames], numbers)
-        example = {"image": images, "landmarks": landmarks, **labels}
-        if self._view == "clips":
-            return example
-        if self._view == "tuples":
-            return views.tuple_of(example)
-        if self._view == "triplets":
-            return views.triplet_of(example, plan.triplet_class)
-        if self._view == "emotions":
-            example["emotion"] = np.array([frame.emotion for frame in frames], np.int32)
-        return views.still(example)
-
-    def _without_pictures(self, plan: Plan) -> Batch:
-        """An example to which `pictures.DevicePictures` adds what is drawn here."""
-        rows = [self._records.raw(int(record)) for record in plan.records]
-        numbers = [(int(row["subject"]), int(row["video"]), int(row["frame"])) for row in rows]
-        if plan.index < 0:
-            drawn = transforms.fixed(self._options, self._image_size, plan.variant)
-        else:
-            rng = np.random.default_rng([*self._seed, plan.index])
-            drawn = transforms.draw(self._options, self._image_size, rng)
-        landmarks = mixture.to_scheme(np.stack([row["landmarks"] for row in rows]), self._points)
-        points = transforms.move_points(landmarks, self._size, self._options, self._image_size, drawn)
-        example = {"landmarks": points, **self._labels(plan, [row["au_intensity"] for row in rows], numbers)}
-        example = example if self._view == "clips" else views.still(example)
-        return {**example, "draw": np.array(drawn, np.float32)}
-
-
-class _AddCenters:
-    """Batch -> batch with AU centres; for all examples at once, since that is much quicker."""
-
-    def __init__(self, aus: tuple[int, ...]):
-        self._aus = aus
-
-    def __call__(self, batch: Batch) -> Batch:
-        landmarks, lead = batch["landmarks"], batch["mask"].shape
-        centers = np.zeros((*lead, len(self._aus), 2, 2), np.float32)
-        mask = np.zeros((*lead, len(self._aus)), bool)
-        present = np.isfinite(landmarks).all((-2, -1))
-        centers[present], mask[present] = au_centers(landmarks[present], self._aus)
-        return {**batch, "au_centers": centers, "au_centers_mask": mask}
 
 
 class Data:
@@ -169,12 +43,8 @@ class Data:
         self._config, self._records, self._threads = config, records, threads
         data = config.data
         self._on_device: dict[int, pictures.DevicePictures] = {}
-        odd = [name for name, of in config.stages.items() if of.view not in ("frames", "clips")]
-        if data.loader == "device" and (odd or data.mixture or jax.process_count() > 1):
-            raise ValueError(
-                "config.data.loader='device': only for stills and clips of one corpus in one process"
-                f"{f', not for the stages {odd}' if odd else ''}; use 'raw' or 'jpeg'"
-            )
+        if data.loader == "device":
+            pictures.check_device(config, self.manifest["alignment"])
         self._further = [
             (
                 Data(_of_mixture(config, name), Records(records.data_dir, name), threads, is_further=True),
@@ -257,8 +127,8 @@ class Data:
 
     def _load(self, stage: str, points: int) -> Callable[[Plan], Batch]:
         if self._config.stages[stage].view == "features":
-            return _LoadCached(self._records, self._config, stage)
-        return _Load(self._records, self._config, stage, points)
+            return LoadCached(self._records, self._config, stage)
+        return Load(self._records, self._config, stage, points)
 
     def evaluate(
         self, stage: str, part: str, batch_size: int, variant: int = 0, start: int = 0
@@ -300,7 +170,7 @@ class Data:
             )
         batches = examples[start:][process::processes].batch(batch_size // processes)
         if self._config.stages[stage].view in ("frames", "clips", "tuples"):
-            batches = batches.map(_AddCenters(self._config.data.aus))
+            batches = batches.map(AddCenters(self._config.data.aus))
         options = grain.ReadOptions(
             num_threads=self._threads, prefetch_buffer_size=_BATCHES_AHEAD if self._threads else 0
         )
@@ -375,15 +245,11 @@ class Data:
         """Every consecutive window, tuple or triplet of a part of the subjects."""
         view, videos = self._config.stages[stage].view, self._videos(part)
         if view == "triplets":
-            found = views.triplets(self.manifest, [(v.subject, v.frames, v.records) for v in videos])
-            return [Plan(np.array(trio), np.ones(3, bool), triplet_class=kind) for *trio, kind in found]
+            return views.triplet_plans(self.manifest, videos)
+        if view == "emotions":
+            return views.emotion_plans(self._records, videos)
         if view == "tuples":
-            distance = self._config.data.neighbor_distance
-            return [
-                Plan(video.records[positions], neighbor)
-                for video in videos
-                for positions, neighbor in sampling.tuples(video.frames, distance)
-            ]
+            return views.tuples(self.manifest, videos, self._config.data.neighbor_distance, part)
         return [
             Plan(video.records[positions], mask)
             for video in videos

@@ -4,6 +4,9 @@ import dataclasses
 import io
 import json
 import os
+import time
+import uuid
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-What = Literal["frame", "uncoded", "label", "landmarks"]
+What = Literal["frame", "uncoded", "label", "intensity", "landmarks"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,8 @@ class Remark:
 
     Attributes:
       what: "frame" left out; "uncoded" frame left out, because the owner says that nobody labelled it;
-        "label" of ``aus`` masked; "landmarks" of another frame, or one of several faces, taken.
+        "label" of ``aus`` masked; "intensity" of ``aus`` not used, where their occurrence is kept;
+        "landmarks" of another frame, or one of several faces, taken.
       reason: for people; the same for all these frames.
       frames: their numbers.
       aus: whose labels are masked.
@@ -50,6 +54,20 @@ class Remark:
         }
 
 
+class Laps:
+    """Seconds spent on each stage of some work."""
+
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """The time since the last call, or since the beginning, was spent on ``stage``."""
+        now = time.perf_counter()
+        self.seconds[stage] += now - self._last  # type: ignore[assignment]
+        self._last = now
+
+
 @dataclass(frozen=True)
 class Part:
     """The records of one subject or video, in order of video and frame (n of them; may be none).
@@ -64,6 +82,7 @@ class Part:
       subject: (n,) int32; None = all are of the subject whose number the part has.
       names: of videos, by their numbers; others are named after subject and number.
       emotion: (n,) int32 expression labels, where the corpus has them.
+      seconds: what making it took, by stage; not written.
     """
 
     images: list[bytes]
@@ -75,6 +94,7 @@ class Part:
     subject: np.ndarray | None = None
     names: Mapping[int, str] = field(default_factory=dict)
     emotion: np.ndarray | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         lengths = {
@@ -90,8 +110,8 @@ class Part:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that is there completely or not at all, even after a power cut."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    """Write a file that is there completely or not at all, after a power cut and from two sides at once."""
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     with partial.open("wb") as file:
         file.write(content)
         file.flush()

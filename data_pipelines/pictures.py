@@ -12,9 +12,33 @@ import jax.numpy as jnp
 import numpy as np
 
 from data_pipelines.records import Records
-from data_pipelines.transforms import LUMA, resize
+from data_pipelines.transforms import LUMA
+from jaxau.config import Config
+from jaxau.faces.align import ALIGNMENTS, resize
 
 Batch = dict[str, np.ndarray]
+
+DRAWN = 6
+"""So many of the first fields of `transforms.Draw` the device can do."""
+
+
+def check_device(config: Config, alignment: str) -> None:
+    """Refuse a run that cannot keep its pictures on the device."""
+    wrong = [
+        name
+        for name, stage in config.stages.items()
+        if stage.view not in ("frames", "clips")
+        or (options := stage.augment).moves
+        or options.blur
+        or options.compression
+        or options.holes
+    ]
+    if wrong or ALIGNMENTS[alignment].fitted or config.data.mixture or jax.process_count() > 1:
+        raise ValueError(
+            "config.data.loader='device': only for stills and clips of one corpus in one process, which are "
+            f"cut, mirrored and coloured; not for the stages {wrong} with records aligned as {alignment!r}; "
+            "use 'raw' or 'jpeg'"
+        )
 
 
 def decode_to_file(records: Records) -> Path:
@@ -71,7 +95,7 @@ class DevicePictures:
         self._pictures = jax.device_put(pictures, device)
 
     def __call__(self, batch: Batch, image_size: int, color: bool) -> Batch:
-        """Put ``image`` in the place of ``draw`` (b, 6), the fields of `transforms.Draw`."""
+        """Put ``image`` in the place of ``draw`` (b, 6), the first fields of `transforms.Draw`."""
         draw = batch.pop("draw")
         still = batch["record"].ndim == 1
         records = batch["record"][:, None] if still else batch["record"]

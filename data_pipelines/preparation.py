@@ -15,6 +15,7 @@ import os
 import shutil
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
@@ -28,9 +29,10 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 from tqdm import tqdm
 
-from data_pipelines import records
-from data_pipelines.parts import Part, part_length, read_part, read_remarks, write_part, write_whole
+from data_pipelines import on_beam, records
+from data_pipelines.parts import Laps, Part, part_length, read_part, read_remarks, write_part, write_whole
 from jaxau import files
+from jaxau.faces.landmarks import au_centers
 
 # One process per core renders; more threads inside each would only fight for the cores.
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -122,13 +124,23 @@ class AlignedFaces(tfds.core.ShardBasedBuilder):
                 yield f"{number}/{i}", record
 
 
-def prepare(corpus: Corpus, data_dir: Path | str, workers: int = 0) -> bool:
+def prepare(
+    corpus: Corpus,
+    data_dir: Path | str,
+    workers: int = 0,
+    beam: str | None = None,
+    seconds: Counter[str] | None = None,
+) -> bool:
     """Make the data set, or go on making it, unless it is there.
 
     Args:
       corpus: what to prepare.
       data_dir: folder of all data sets.
       workers: processes; 0 = all cores, 1 = this process alone.
+      beam: options of an Apache Beam pipeline that makes the parts in place of ``workers``; see
+        `data_pipelines.on_beam`.
+      seconds: what each stage took is added to it; stages of parts summed over all processes, and unknown
+        (absent) on Beam.
 
     Returns:
       Whether there was anything to do.
@@ -162,8 +174,12 @@ def prepare(corpus: Corpus, data_dir: Path | str, workers: int = 0) -> bool:
         parts_folder = unfinished / "parts"
         parts_folder.mkdir(parents=True, exist_ok=True)
         files.write_json(request_file, dict(corpus.request))
-        _make_parts(corpus, parts_folder, workers or os.cpu_count() or 1)
+        seconds = Counter() if seconds is None else seconds
+        _make_parts(corpus, parts_folder, workers or os.cpu_count() or 1, beam, seconds)
+        laps = Laps()
         assembled = _assemble(corpus, unfinished / "assembly", parts_folder)
+        laps.lap("shards and manifest")
+        seconds.update(laps.seconds)
         assembled.rename(final)
         shutil.rmtree(unfinished)
     return True
@@ -200,16 +216,26 @@ def _read_about(
     return remarks, names
 
 
-def _write_part(corpus: Corpus, folder: Path, number: int) -> None:
-    write_part(_part_path(folder, number), corpus.make(corpus.request, number))
+def _write_part(
+    make: Callable[[Mapping[str, Any], int], Part], request: Mapping[str, Any], folder: Path, number: int
+) -> Counter[str]:
+    """Seconds by stage."""
+    part, laps = make(request, number), Laps()
+    write_part(_part_path(folder, number), part)
+    laps.lap("writing parts")
+    return Counter(part.seconds) + laps.seconds
 
 
-def _make_parts(corpus: Corpus, folder: Path, workers: int) -> None:
+def _make_parts(corpus: Corpus, folder: Path, workers: int, beam: str | None, seconds: Counter[str]) -> None:
     parts = corpus.parts or len(corpus.subjects)
     missing = [i for i in range(parts) if not _part_path(folder, i).is_file()]
+    work = partial(_write_part, corpus.make, corpus.request, folder)
+    if beam is not None:
+        on_beam.run(work, missing, beam)
+        return
     title = f"{corpus.name}: {'parts' if corpus.parts else 'subjects'}"
-    for _ in in_parallel(partial(_write_part, corpus, folder), missing, workers, title, parts - len(missing)):
-        pass
+    for _, spent in in_parallel(work, missing, workers, title, parts - len(missing)):
+        seconds.update(spent)
 
 
 def in_parallel(
@@ -312,10 +338,13 @@ def _assemble(corpus: Corpus, folder: Path, parts_folder: Path) -> Path:
         builder.download_and_prepare()
     source = builder.as_data_source(split=records.SPLIT, decoders={"image": tfds.decode.SkipDecoding()})
     facts = records.summarize(source, corpus.manifest, corpus.subjects, names)
+    aus, points = corpus.manifest["aus"], corpus.manifest["landmarks"]
+    _, placed = au_centers(np.zeros((points, 2)), aus)
     manifest = {
         "corpus": corpus.name,
         **corpus.manifest,
         **facts,
+        "without_centers": [au for au, has in zip(aus, placed, strict=True) if not has],
         "excluded": [remark for remark in remarks if remark["what"] != "landmarks"],
         "substituted": [remark for remark in remarks if remark["what"] == "landmarks"],
         "request": dict(corpus.request),

@@ -5,10 +5,12 @@ A data set is the folder ``<data_dir>/<corpus>``: ArrayRecord shards written by 
 
 - ``corpus``, ``synthetic``, ``description``, ``licence``, ``fps``, ``request`` (the arguments that it
   was made with), and ``generator`` of drawn faces;
-- ``excluded``: frames left out (``what``: "frame") and labels of kept frames that are masked ("label", of
-  the AUs in ``aus``), each ``{"subject", "what", "aus", "reason", "count", "frames"}`` with frame numbers
-  as [first, last] pairs; ``substituted``: alike, frames kept with another frame's landmarks;
-- ``landmarks`` (number of points), ``alignment``, ``aus`` (columns of the labels), ``label_rule``;
+- ``excluded``: frames left out (``what``: "frame"; "uncoded" where nobody labelled them), labels of kept
+  frames that are masked ("label", of the AUs in ``aus``) and intensities of which the occurrence alone is
+  kept ("intensity"), each ``{"subject", "what", "aus", "reason", "count", "frames"}`` with frame numbers as
+  [first, last] pairs; ``substituted``: alike, frames kept with another frame's landmarks;
+- ``landmarks`` (number of points), ``without_centers`` (AUs whose places on the face these points do not
+  tell: with 5 points all), ``alignment``, ``aus`` (columns of the labels), ``label_rule``;
 - ``folds``: subject lists of protocols that are drawn and not published;
 - ``attributes``, where the corpus tells: subject -> attribute -> value, such as "sex" -> "female", for scores
   by group;

@@ -5,19 +5,23 @@ and the functions here give it its form.
 """
 
 import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 
+from data_pipelines import sampling
+from data_pipelines.plans import Plan, Video
 from data_pipelines.protocols import EVERYONE, PROTOCOLS
+from data_pipelines.records import Frame, Records
+from data_pipelines.synthetic import SynthConfig, SynthFaces
+from data_pipelines.synthetic.emotions import emotions
+from data_pipelines.synthetic.triplets import draw_triplets
 from jaxau.config import Config
-from jaxau.faces.landmarks import five_points
+from jaxau.faces.flow import tuple_flow
 
 Example = dict[str, np.ndarray]
-
-_GREY = (128, 128, 128)  # as outside of aligned crops
 
 
 def of_other_corpus(config: Config, name: str) -> Config:
@@ -37,17 +41,45 @@ def still(example: Example) -> Example:
     return {key: value[0] for key, value in example.items()}
 
 
-def tuple_of(example: Example) -> Example:
+def tuples(manifest: Mapping[str, Any], videos: Sequence[Video], distance: int, part: str) -> list[Plan]:
+    """Each frame with the frames ``distance`` before and after it; where there is none, or it cannot be laid
+    over the middle one because either has no landmarks, the middle frame stands in, with ``mask`` False.
+
+    How often that is so is said.
+    """
+    lacking = set(manifest["missing_landmarks"])
+    found, absent, unknown = [], 0, 0
+    for video in videos:
+        for positions, neighbor in sampling.tuples(video.frames, distance):
+            records = video.records[positions]
+            usable = np.array([not lacking & {int(record), int(records[1])} for record in records])
+            usable[1] = True
+            absent += int((~neighbor).sum())
+            unknown += int((neighbor & ~usable).sum())
+            found.append(Plan(np.where(usable, records, records[1]), neighbor & usable))
+    logging.log(
+        logging.WARNING if unknown else logging.INFO,
+        "tuples of the %s subjects of %s: of %d neighbours %d are not there and %d cannot be aligned for "
+        "want of landmarks; the middle frame stands in",
+        part, manifest["corpus"], 2 * len(found), absent, unknown,
+    )  # fmt: skip
+    return found
+
+
+def tuple_of(example: Example, flow: bool) -> Example:
     """Of the frames t-T, t, t+T: all images, and the labels of the middle.
 
     Args:
       example: fields (3, ...); ``mask`` (3,) is False where the middle frame stands in for a neighbour.
+      flow: whether there is a field ``flow``.
 
     Returns:
-      ``image`` (3, h, w, 3), ``neighbor`` (3,), and all other fields of the middle frame.
+      ``image`` (3, h, w, 3), ``neighbor`` (3,), ``flow`` (h, w, 4) as `tuple_flow`, and all other fields of
+      the middle frame.
     """
     middle = {key: value[1] for key, value in example.items()}
-    return {**middle, "image": example["image"], "neighbor": example["mask"]}
+    found = {**middle, "image": example["image"], "neighbor": example["mask"]}
+    return {**found, "flow": tuple_flow(example["image"])} if flow else found
 
 
 def triplet_of(example: Example, triplet_class: int) -> Example:
@@ -95,36 +127,53 @@ def triplets(
     return found
 
 
-def align_to_middle(images: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lay the faces of neighbours over that of the middle frame, by their five points (AUNet's public code).
+def triplet_plans(manifest: Mapping[str, Any], videos: Sequence[Video]) -> list[Plan]:
+    """The triplets of a part of the subjects; of synthetic faces they are drawn, as many as there are frames.
 
-    Args:
-      images: (3, s, s, 3) uint8.
-      landmarks: (3, p, 2) pixels; a frame without (NaN), or a middle frame without, stays as it is.
-
-    Returns:
-      Both, the first and the last frame moved by the similarity that carries their five points as closely as
-      possible to those of the middle one (least squares).
+    Raises:
+      ValueError: the corpus has no triplets; fewer than three synthetic people.
     """
-    images, landmarks = images.copy(), landmarks.copy()
-    present = np.isfinite(landmarks).all((1, 2))
-    for i in (0, 2):
-        if not (present[i] and present[1]):
-            continue
-        matrix = _similarity(five_points(landmarks[i]), five_points(landmarks[1]))
-        size = images.shape[2], images.shape[1]
-        images[i] = cv2.warpAffine(
-            images[i], matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=_GREY
-        )
-        landmarks[i] = landmarks[i] @ matrix[:, :2].T + matrix[:, 2]
-    return images, landmarks
+    if _is_drawn(manifest):
+        found = _drawn_triplets(manifest, videos) if videos else []
+    else:
+        found = triplets(manifest, [(video.subject, video.frames, video.records) for video in videos])
+    return [Plan(np.array(trio), np.ones(3, bool), triplet_class=kind) for *trio, kind in found]
 
 
-def _similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """(2, 3) least-squares rotation, scale and shift of points (p, 2); as complex numbers: target = a "
-    "source + b."""
-    z, w = (np.ascontiguousarray(points, np.float64).view(complex)[:, 0] for points in (source, target))
-    centered = z - z.mean()
-    a = np.vdot(centered, w - w.mean()) / np.vdot(centered, centered).real
-    b = w.mean() - a * z.mean()
-    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
+def _drawn_triplets(manifest: Mapping[str, Any], videos: Sequence[Video]) -> list[tuple[int, int, int, int]]:
+    record_of = {
+        (*video.key, int(frame)): int(record)
+        for video in videos
+        for frame, record in zip(video.frames, video.records, strict=True)
+    }
+    fields = [field.name for field in dataclasses.fields(SynthConfig)]
+    faces = SynthFaces(SynthConfig(**{name: manifest["generator"][name] for name in fields}))
+    drawn = draw_triplets(faces, sorted({video.key[0] for video in videos}), len(record_of))
+    found = []
+    for trio, kind in zip(drawn.frames.tolist(), drawn.triplet_class.tolist(), strict=True):
+        records = [record_of.get((subject, clip, t)) for subject, clip, t in trio]
+        anchor, positive, negative = records
+        if anchor is not None and positive is not None and negative is not None:
+            found.append((anchor, positive, negative, int(kind)))
+    return found
+
+
+def emotion_plans(records: Records, videos: Sequence[Video]) -> list[Plan]:
+    """The frames that show an emotion; of synthetic faces, some show none of the seven."""
+    found = [int(record) for video in videos for record in video.records]
+    if _is_drawn(records.manifest):
+        shown = [emotions(records.raw(record)["au_intensity"][None])[0] for record in found]
+        found = [record for record, emotion in zip(found, shown, strict=True) if emotion >= 0]
+    return [Plan(np.array([record]), np.ones(1, bool)) for record in found]
+
+
+def emotions_of(manifest: Mapping[str, Any], frames: Sequence[Frame]) -> np.ndarray:
+    """(t,) int32 expression labels of frames; of synthetic faces, what their AUs show."""
+    if _is_drawn(manifest):
+        return emotions(np.stack([frame.intensity for frame in frames]))
+    return np.array([frame.emotion for frame in frames], np.int32)
+
+
+def _is_drawn(manifest: Mapping[str, Any]) -> bool:
+    """Whether the corpus is one of `SynthFaces`, whose values are in the manifest."""
+    return isinstance(manifest.get("generator"), Mapping)

@@ -20,7 +20,7 @@ from jaxau import config as config_lib
 from jaxau import files, models
 
 _policies = ocp.training.preservation_policies
-_METRIC = "inner_f1"  # the name on disk, whichever subjects select
+_METRIC = "selection"  # the name on disk, whatever selects
 
 
 class Model(NamedTuple):
@@ -71,13 +71,13 @@ class Checkpoints:
 
     @property
     def best(self) -> int | None:
-        """Step of the state with the best F1, the earliest of equals; None where none has a score."""
+        """Step of the state with the highest score, the earliest of equals; None where none has one."""
         scored = [c for c in self._checkpointer.checkpoints if c.metrics]
         return min(scored, key=lambda c: (-c.metrics[_METRIC], c.step)).step if scored else None
 
-    def save(self, step: int, state: Any, f1: float | None = None) -> None:
-        """Save ``state``; returns once its arrays are copied. ``f1`` makes it eligible as best."""
-        metrics = None if f1 is None else {_METRIC: f1}
+    def save(self, step: int, state: Any, score: float | None = None) -> None:
+        """Save ``state``; returns once its arrays are copied. ``score`` makes it eligible as best."""
+        metrics = None if score is None else {_METRIC: score}
         # Forced, because Orbax would otherwise drop a save that comes while another is being written.
         self._checkpointer.save_checkpointables_async(step, {"state": state}, metrics=metrics, force=True)
 
@@ -119,25 +119,42 @@ def load_model(path: str | Path) -> Model:
       ValueError: there is no finished model, or its variables do not fit its network.
     """
     directory, info = _find_model(Path(path)), read_info(path)
+    if "config" not in info:
+        raise ValueError(
+            f"checkpoint {path}: imported weights, no trained model; a run begins with them if its "
+            "config.weights names this folder"
+        )
     config = config_lib.from_dict(info["config"])
-    network = models.create(config, info["stage"])
-    time = (info["clip_length"],) if info["clip_length"] else ()
-    image = jax.ShapeDtypeStruct((1, *time, info["image_size"], info["image_size"], 3), np.uint8)
-    abstract = jax.eval_shape(network.init, jax.random.key(0), image)
-    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    target = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), abstract
-    )
+    network, wanted = models.create(config, info["stage"]), models.abstract_variables(config, info["stage"])
+    return Model(network, _load(directory, info, wanted), info)
+
+
+def load_variables(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The variables of an inference checkpoint, or of imported weights, and what is known of them.
+
+    Arguments and errors as of `load_model`; no network is needed.
+    """
+    directory, info = _find_model(Path(path)), read_info(path)
+    return _load(directory, info, None), info
+
+
+def _load(directory: Path, info: Mapping[str, Any], wanted: Any) -> dict[str, Any]:
+    """Read variables, all on the first device; check that they are ``wanted``, if given, and undamaged."""
     folder = directory.absolute() / "variables"
     stored = _in_orbax(folder, lambda: ocp.metadata(folder).metadata)
-    _check_structure(stored, target, f"model {folder}")
-    variables = _in_orbax(folder, lambda: ocp.load(folder, target))
+    if wanted is not None:
+        _check_structure(stored, wanted, f"model {folder}")
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    target = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), wanted or stored
+    )
+    variables: dict[str, Any] = _in_orbax(folder, lambda: ocp.load(folder, target))
     if _hash(jax.tree.map(np.asarray, variables), info) != info["hash"]:
         raise ValueError(
             f"model {directory}: the variables are not those that model.json describes (their hash differs); "
             "they were damaged or exchanged: copy the run again"
         )
-    return Model(network, variables, info)
+    return variables
 
 
 def read_info(path: str | Path) -> dict[str, Any]:

@@ -84,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_score(commands)
     _add_compare(commands)
     _add_report(commands)
+    _add_import_weights(commands)
     return parser
 
 
@@ -152,6 +153,21 @@ def _add_report(commands: Any) -> None:
     )
     report.add_argument("--corpus", metavar="C", help="scored on it; needed if the run is scored on several")
     report.add_argument("--out", type=Path, metavar="FILE", help="default: report.html in the run's folder")
+
+
+def _add_import_weights(commands: Any) -> None:
+    weights = commands.add_parser(
+        "import-weights",
+        help="weights of a public PyTorch network as a checkpoint to begin with",
+        description="Reads .safetensors, .pth, .pt and .tar files without running the program that a pickle "
+        "is; every name and shape must fit. Use the folder as --config.weights.PREFIX=DIR.",
+    )
+    weights.add_argument(
+        "kind", metavar="KIND", help="the network: resnet50, fan ...; an unknown one is answered with all"
+    )
+    weights.add_argument("file", type=Path, metavar="FILE", help="of torch.save, or safetensors")
+    weights.add_argument("--out", required=True, type=Path, metavar="DIR", help="a new folder")
+    weights.add_argument("--licence", metavar="TEXT", help="of the weights; kept in all that is made of them")
 
 
 def _add_compare(commands: Any) -> None:
@@ -224,6 +240,14 @@ def _compare(options: argparse.Namespace) -> int:
     result = compare.compare(run_a, run_b, options.corpus, options.stage, options.bootstrap)
     contents = text.markdown(result), text.long_csv(result)
     return _tell(options, "comparison", result, text.print_comparison(result), contents)
+
+
+def _import_weights(options: argparse.Namespace) -> int:
+    from jaxau import pretrained
+
+    info = pretrained.import_weights(options.kind, options.file, options.out, options.licence)
+    print(f"{options.out}: {info['statement']}")
+    return 0
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -303,7 +327,13 @@ def _predict(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     return 1 if problems else 0
 
 
-_COMMANDS = {"info": _info, "score": _score, "compare": _compare, "report": _report}
+_COMMANDS = {
+    "info": _info,
+    "score": _score,
+    "compare": _compare,
+    "report": _report,
+    "import-weights": _import_weights,
+}
 
 
 if __name__ == "__main__":

@@ -58,18 +58,35 @@ class Optim:
 
 @dataclass(frozen=True)
 class Augment:
-    """Augmentation of training examples; one draw is shared by all frames of a clip.
+    """Augmentation of training examples; one draw is shared by all frames of an example.
 
     Attributes:
       flip: probability of a mirror image.
       color_jitter: brightness, contrast and saturation are scaled by U(1-j, 1+j).
       resize_to: side in pixels to which the aligned crop is resized before an image_size square is cut
         from it (training: anywhere; evaluation: the centre); 0 = straight to image_size, no crop.
+      rotation: the input is turned about its centre by U(-r, r) degrees;
+      scale: enlarged by U(1-s, 1+s);
+      shift: and moved by U(-s, s) of its side, in x and in y.
+      blur: probability of a Gaussian blur, of 3, 5 or 7 pixels.
+      compression: probability of JPEG compression, with a quality of 30 to 100.
+      holes: probability that 1 to 8 rectangles, with sides of 1/32 to 1/8 of the input's, are black.
     """
 
     flip: float = 0.5
     color_jitter: float = 0.0
     resize_to: int = 0
+    rotation: float = 0.0
+    scale: float = 0.0
+    shift: float = 0.0
+    blur: float = 0.0
+    compression: float = 0.0
+    holes: float = 0.0
+
+    @property
+    def moves(self) -> bool:
+        """Whether the input is turned, scaled or shifted."""
+        return bool(self.rotation or self.scale or self.shift)
 
 
 @dataclass(frozen=True)
@@ -91,6 +108,7 @@ class Stage:
         by the model of the stage it starts from (``jaxau.feature_cache``).
       trainable: prefixes of parameter paths, e.g. ("lstm", "trunk/stage3"); () = everything.
       freeze_batch_stats: keep BatchNorm's running statistics and normalise with them.
+      flow: batches of tuples also hold the optical flow from the middle frame to its neighbours.
       checkpoint_every_steps: also save within an epoch, every so many steps; 0 = at its end only.
       loss: options of the stage's loss, defined by the model file.
     """
@@ -105,15 +123,11 @@ class Stage:
     cache: int = 0
     trainable: tuple[str, ...] = ()
     freeze_batch_stats: bool = False
+    flow: bool = False
     checkpoint_every_steps: int = 0
     optim: Optim = field(default_factory=Optim)
     augment: Augment = field(default_factory=Augment)
     loss: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def input(self) -> str:
-        """The field of a batch that the network is given."""
-        return "features" if self.view == "features" else "image"
 
 
 @dataclass(frozen=True)
@@ -122,7 +136,7 @@ class DataConfig:
 
     Attributes:
       corpus: folder name under the data directory.
-      aus: AU numbers in the order of the network's outputs.
+      aus: AU numbers in the order of the network's outputs; () where all stages are of landmarks.
       protocol: named subject lists, e.g. "bp4d-3fold"; "all" tests every subject and trains on none.
       fold: 1-based fold whose subjects are the test subjects.
       fold_seed: 0 = the protocol's own folds; n > 0 = as many, drawn at random anew, the n-th redraw.
@@ -190,8 +204,10 @@ class Config:
         "conventional": nothing; all training subjects train, the last epoch and threshold .5 are taken.
         "optimistic": the test subjects, after all training subjects trained, as much of the field does; its
         scores are labelled so and say nothing of new subjects.
-      finetune: checkpoint of an earlier run, perhaps with other AUs, from which each stage takes what fits
-        (`jaxau.finetune`) before an earlier stage hands on its own; "" = fresh.
+      weights: prefix of parameters, such as "trunk" -> folder of imported weights (`jaxau import-weights`) or
+        of a run, with which these begin, in each stage whose network has them; ``finetune`` comes after.
+      finetune: checkpoint of an earlier run, perhaps with other AUs, from which each stage of AUs takes what
+        fits (`jaxau.finetune`) before an earlier stage hands on its own; "" = fresh.
     """
 
     name: str
@@ -199,6 +215,7 @@ class Config:
     stages: Mapping[str, Stage]
     network: Mapping[str, Any] = field(default_factory=dict)
     selection: Selection = "honest"
+    weights: Mapping[str, str] = field(default_factory=dict)
     finetune: str = ""
     seed: int = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -321,7 +338,8 @@ def _rule(holds: bool, path: str, value: Any, rule: str) -> None:
 
 def _check(config: Config) -> None:
     data = config.data
-    facs.check_aus(data.aus)
+    if data.aus or any(stage.view != "landmarks" for stage in config.stages.values()):
+        facs.check_aus(data.aus)
     _rule(data.fold >= 1, "data.fold", data.fold, "folds are counted from 1")
     _rule(data.fold_seed >= 0, "data.fold_seed", data.fold_seed, "0 for the protocol's folds, or a redraw")
     _rule(data.image_size >= 16, "data.image_size", data.image_size, "at least 16 pixels")
@@ -361,13 +379,12 @@ def _check(config: Config) -> None:
         _rule(0 <= stage.optim.ema_decay < 1, f"{path}.optim.ema_decay", stage.optim.ema_decay, "in [0, 1)")
         _rule(0 < optim.decay <= 1, f"{path}.optim.decay", optim.decay, "above 0, at most 1")
         _rule(optim.periods >= 1, f"{path}.optim.periods", optim.periods, "at least 1")
-        _rule(0 <= stage.augment.flip <= 1, f"{path}.augment.flip", stage.augment.flip, "a probability")
-        _rule(
-            0 <= stage.augment.color_jitter < 1,
-            f"{path}.augment.color_jitter",
-            stage.augment.color_jitter,
-            "in [0, 1)",
-        )
+        for part in ("flip", "blur", "compression", "holes"):
+            chance = getattr(stage.augment, part)
+            _rule(0 <= chance <= 1, f"{path}.augment.{part}", chance, "a probability")
+        for part, below in (("color_jitter", 1), ("rotation", 180), ("scale", 1), ("shift", 1)):
+            amount = getattr(stage.augment, part)
+            _rule(0 <= amount < below, f"{path}.augment.{part}", amount, f"in [0, {below})")
         _rule(
             stage.augment.resize_to == 0 or stage.augment.resize_to >= data.image_size,
             f"{path}.augment.resize_to",

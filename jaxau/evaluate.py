@@ -15,7 +15,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from jaxau import baselines, checkpoint, feature_cache, files, metrics, sharding
+from jaxau import baselines, checkpoint, feature_cache, files, metrics, models, sharding
 from jaxau import config as config_lib
 from jaxau.config import Config
 
@@ -30,11 +30,11 @@ Attributes = dict[str, dict[str, list[int]]]
 
 
 def make_eval_step(network: nn.Module) -> Any:
-    """Jit-compiled ``(variables, image uint8 or features) -> probability (b, [t], k)``."""
+    """Jit-compiled ``(variables, *inputs) -> probability (b, [t], k)``."""
 
     @jax.jit
-    def step(variables: Mapping[str, Any], x: jax.Array) -> jax.Array:
-        outputs: Any = network.apply(variables, x, train=False)
+    def step(variables: Mapping[str, Any], *inputs: jax.Array) -> jax.Array:
+        outputs: Any = network.apply(variables, *inputs, train=False)
         return jax.nn.sigmoid(outputs["logits"])
 
     return step
@@ -45,17 +45,24 @@ def predict(
     variables: Mapping[str, Any],
     batches: Iterable[Mapping[str, np.ndarray]],
     mesh: jax.sharding.Mesh,
+    inputs: Sequence[str] = ("image",),
 ) -> Predictions:
     """Run over all batches; padding is dropped and clips are laid out frame by frame.
+
+    Args:
+      eval_step: from `make_eval_step`.
+      variables: of its network.
+      batches: of this process.
+      mesh: devices.
+      inputs: fields of a batch that the network is given.
 
     Returns:
       ``probability``, ``truth``, ``mask`` (n, k) and ``subject``, ``video``, ``frame``, ``record`` (n,).
     """
     parts: list[Predictions] = []
     for batch in batches:
-        given = "features" if "features" in batch else "image"
-        x = sharding.shard_batch({given: batch[given]}, mesh)[given]
-        probability = eval_step(variables, x)
+        given = sharding.shard_batch({name: batch[name] for name in inputs}, mesh)
+        probability = eval_step(variables, *given.values())
         fields = {
             name: batch[name] for name in ("au", "au_mask", "subject", "video", "frame", "record", "mask")
         }
@@ -70,15 +77,49 @@ def predict(
     return {"truth": merged.pop("au"), "mask": merged.pop("au_mask"), **merged}
 
 
+def mean_terms(
+    network: nn.Module,
+    loss: models.Loss,
+    role: models.Role,
+    variables: Mapping[str, Any],
+    loss_state: Any,
+    batches: Iterable[Mapping[str, np.ndarray]],
+    mesh: jax.sharding.Mesh,
+) -> dict[str, float]:
+    """Means over all examples of the terms of a loss, as the network evaluates.
+
+    Raises:
+      ValueError: no examples.
+    """
+
+    @jax.jit
+    def step(variables: Any, loss_state: Any, batch: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
+        given, named = models.arguments(role, batch, train=True)
+        outputs: Any = network.apply(variables, *given, train=False, **named)
+        value, terms, _ = loss(outputs, batch, loss_state)
+        return batch["mask"].sum(), {"loss": value, **terms}
+
+    total: dict[str, float] = {}
+    count = 0
+    for batch in batches:
+        n, terms = jax.device_get(step(variables, loss_state, sharding.shard_batch(batch, mesh)))
+        count += int(n)
+        total = {name: total.get(name, 0.0) + int(n) * float(value) for name, value in terms.items()}
+    if not count:
+        raise ValueError("no examples to evaluate: the part of the corpus is empty")
+    return {name: value / count for name, value in total.items()}
+
+
 def run(workdir: Path, make_data: Callable[[Config], Any]) -> Path:
     """Score every finished stage of a run, and the baselines, on the test subjects of its fold.
 
     Writes ``scores.json`` and predictions (see `read_predictions`) to the folder that is returned,
     ``<workdir>/eval/<corpus>``. A stage that was scored with the same parameters on the same data is skipped.
 
-    A stage has scores at threshold .5 (``at_half``) and at the model's thresholds, under the name of the
-    run's selection: ``honest``, or ``optimistic`` where the test subjects had chosen them; a conventional run
-    chooses none. ``groups``, ``events`` and ``relations`` are of the last stage, see `describe_stage`.
+    A stage that detects AUs has scores at threshold .5 (``at_half``) and at the model's thresholds, under the
+    name of the run's selection: ``honest``, or ``optimistic`` where the test subjects had chosen them; a
+    conventional run chooses none. ``groups``, ``events`` and ``relations`` are of the last of them, see
+    `describe_stage`. Of the other stages, ``other_stages`` holds the means of their loss and its terms.
 
     Args:
       workdir: of the run.
@@ -168,6 +209,7 @@ def cross_corpus(
         found = read_predictions(folder, stage)
         return {"always_on": metrics.always_on(found["truth"], found["mask"], found["subject"], common)}
 
+    config = dataclasses.replace(config, stages=_detecting(config))
     rule = "" if config.selection == "conventional" else "model"
     return _score_stages(workdir, config, data, described, rule, baselines)
 
@@ -200,13 +242,18 @@ def _score_stages(
     mesh = sharding.make_mesh(config.mesh.fsdp)
     trained = [s for s in config.stages if not config.stages[s].cache]
     finished = [s for s in trained if (workdir / s / "model" / "model.json").is_file()]
-    for stage in finished:
+    detecting = [s for s in finished if s in _detecting(config)]
+    for stage in [s for s in finished if s not in detecting]:
+        found = scores.setdefault("other_stages", {})
+        found[stage] = _score_other(workdir, config, stage, data, found.get(stage, {}), mesh)
+    for stage in detecting:
         model = checkpoint.load_model(workdir / stage)
         if stages.get(stage, {}).get("hash") == model.info["hash"]:
             continue
-        batches = _test_batches(workdir, config, stage, data, folder, mesh)
+        batches = test_batches(workdir, config, stage, data, folder, mesh)
         variables = jax.device_put(model.variables, NamedSharding(mesh, PartitionSpec()))
-        found = predict(make_eval_step(model.network), variables, tqdm(batches, f"test {stage}"), mesh)
+        step, shown = make_eval_step(model.network), tqdm(batches, f"test {stage}")
+        found = predict(step, variables, shown, mesh, models.role(config, stage).inputs)
         found["probability"] = found["probability"][:, columns]
         chosen = np.array(model.info["thresholds"])[columns]
         arguments = (found["probability"], found["truth"], found["mask"])
@@ -214,10 +261,10 @@ def _score_stages(
         stages[stage]["at_half"] = metrics.score(*arguments, 0.5, found["subject"], aus)
         if rule:
             stages[stage][rule] = metrics.score(*arguments, chosen, found["subject"], aus)
-        if stage == finished[-1]:
+        if stage == detecting[-1]:
             scores |= describe_stage(found, chosen, aus, described["attributes"])
         _write_predictions(folder, stage, found)
-    if "baselines" not in scores:
+    if detecting and "baselines" not in scores:
         scores["baselines"] = baselines(folder)
     files.write_json(folder / "scores.json", scores)
     if unfinished := [stage for stage in trained if stage not in finished]:
@@ -228,7 +275,31 @@ def _score_stages(
     return folder
 
 
-def _test_batches(
+def _detecting(config: Config) -> dict[str, config_lib.Stage]:
+    """The stages whose models detect AUs."""
+    return {
+        name: stage
+        for name, stage in config.stages.items()
+        if not stage.cache and models.role(config, name).detects_aus
+    }
+
+
+def _score_other(
+    workdir: Path, config: Config, name: str, data: Any, known: dict[str, Any], mesh: jax.sharding.Mesh
+) -> dict[str, Any]:
+    """Scores of a stage that detects no AUs: the means of its loss and its terms over the test subjects."""
+    model = checkpoint.load_model(workdir / name)
+    if known.get("hash") == model.info["hash"]:
+        return known
+    loss, everywhere = models.create_loss(config, name), NamedSharding(mesh, PartitionSpec())
+    variables, state = jax.device_put((model.variables, loss.init(data.statistics)), everywhere)
+    batches = tqdm(data.evaluate(name, "test", config.stages[name].batch_size), f"test {name}")
+    role = models.role(config, name)
+    terms = mean_terms(model.network, loss, role, variables, state, batches, mesh)
+    return {"hash": model.info["hash"], "epoch": model.info["epoch"], "terms": terms}
+
+
+def test_batches(
     workdir: Path, config: Config, name: str, data: Any, folder: Path, mesh: jax.sharding.Mesh
 ) -> Iterable[Mapping[str, np.ndarray]]:
     """Batches of the test subjects as the stage's network wants them; features are cached first."""
@@ -340,13 +411,16 @@ def read_predictions(folder: Path, name: str) -> Predictions:
 
 
 def _baselines(config: Config, data: Any, folder: Path) -> dict[str, Any]:
-    stills = [name for name, stage in config.stages.items() if stage.view == "frames"]
-    if not stills:
+    seen = [s for s, stage in _detecting(config).items() if stage.view in ("frames", "tuples")]
+    if not seen:
         return {}
-    size = config.stages[stills[0]].batch_size
-    probability, found = baselines.pixels_logistic_regression(
-        data.evaluate(stills[0], "train", size), data.evaluate(stills[0], "test", size)
-    )
+
+    def stills(part: str) -> Iterable[Mapping[str, np.ndarray]]:
+        for batch in data.evaluate(seen[0], part, config.stages[seen[0]].batch_size):
+            image = batch["image"]
+            yield {**batch, "image": image[:, 1] if image.ndim == 5 else image}
+
+    probability, found = baselines.pixels_logistic_regression(stills("train"), stills("test"))
     truth, mask, subject, aus = found["au"], found["au_mask"], found["subject"], config.data.aus
     kept = {"probability": probability, "truth": truth, "mask": mask, "subject": subject}
     _write_predictions(folder, "pixels_logistic_regression", kept)

@@ -73,6 +73,11 @@ DISFA_CODED_AUS = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
 """All that DISFA codes; the papers score the eight of ``CORPUS_AUS["disfa"]``."""
 
 
+def corpus_number(corpus: str) -> int:
+    """The number that stands for a corpus in batches; all that are not in `CORPUS_AUS` share one."""
+    return [*CORPUS_AUS, corpus].index(corpus)
+
+
 def column(au: int) -> str:
     """Name of an AU in tables and result files: ``column(1) == "AU01"``."""
     return f"AU{au:02d}"

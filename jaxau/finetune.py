@@ -159,11 +159,8 @@ def _au_axes(config: Config, stage: str) -> dict[str, tuple[int, ...]]:
 
 
 def _shapes(config: Config, stage: str, aus: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-    data, side = dataclasses.replace(config.data, aus=aus), config.data.image_size
-    network = models.create(dataclasses.replace(config, data=data), stage)
-    time = () if config.stages[stage].view == "frames" else (data.clip_length,)
-    image = jax.ShapeDtypeStruct((1, *time, side, side, 3), np.uint8)
-    variables = jax.eval_shape(network.init, jax.random.key(0), image)
+    data = dataclasses.replace(config.data, aus=aus)
+    variables = models.abstract_variables(dataclasses.replace(config, data=data), stage)
     return {name: tuple(leaf.shape) for name, leaf in _flatten(variables).items()}
 
 

@@ -8,74 +8,25 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, Full, Queue
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import jax
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from jaxau import facs
 from jaxau.checkpoint import Model, load_model
-from jaxau.faces.align import align, check_alignment, to_network_input
+from jaxau.faces.align import align, check_alignment, to_network_input, transform_points
 from jaxau.faces.detect import YuNet
 from jaxau.faces.landmark_file import LandmarkFile
 from jaxau.faces.video import Frame, open_video
 from jaxau.find_faces import FaceFinder, rows_of_array, unused_landmarks
+from jaxau.predict_queues import TupleNetwork, WindowNetwork
 from jaxau.result_table import Face, FrameFaces, rows, schema
 
 T = TypeVar("T")
-
-STILLS_PER_BATCH = 16
-CLIPS_PER_BATCH = 4
-
-
-@dataclass
-class _Track:
-    """A face over frames without a gap, and what the network remembers of it."""
-
-    state: Any = None  # of a network that carries one from window to window
-
-
-@dataclass
-class _Window:
-    """One sample of the network: a single face, or consecutive frames of a track."""
-
-    track: _Track
-    faces: list[Face] = field(default_factory=list)
-
-
-@dataclass
-class _Windows:
-    """Cuts the faces of a stream into windows."""
-
-    length: int  # 0 for networks on stills
-    open: dict[int, _Window] = field(default_factory=dict)
-
-    def add(self, frame: FrameFaces) -> list[_Window]:
-        faces = [face for face in frame.faces if face.crop is not None]
-        if not self.length:
-            return [_Window(_Track(), [face]) for face in faces]
-        present = {face.face_id for face in faces}
-        # A track with a gap goes on as a new one: the network expects neighbours in time.
-        closed = [self.open.pop(face_id) for face_id in list(self.open) if face_id not in present]
-        ready = [window for window in closed if window.faces]
-        for face in faces:
-            assert face.face_id is not None
-            window = self.open.setdefault(face.face_id, _Window(_Track()))
-            window.faces.append(face)
-            if len(window.faces) == self.length:
-                ready.append(window)
-                self.open[face.face_id] = _Window(window.track)
-        return ready
-
-    def flush(self) -> list[_Window]:
-        ready = [window for window in self.open.values() if window.faces]
-        self.open.clear()
-        return ready
 
 
 class Predictor:
@@ -84,14 +35,20 @@ class Predictor:
     Args:
       model: `jaxau.checkpoint.load_model`.
       detector: finds faces where no landmarks are given.
-      batch_size: stills or clips per call of the network; results do not depend on it.
+      batch_size: stills, clips or tuples per call of the network; results do not depend on it.
 
     Raises:
-      ValueError: the checkpoint's alignment is unknown, or its thresholds are not one for each AU.
+      ValueError: the checkpoint is of a stage that detects no AUs, its alignment is unknown, or its
+        thresholds are not one for each AU.
     """
 
     def __init__(self, model: Model, detector: YuNet | None = None, batch_size: int | None = None) -> None:
         self.info = info = model.info
+        if not info.get("detects_aus", True):
+            raise ValueError(
+                f"checkpoint of the stage {info['stage']!r} of {info['network']}: it detects no AUs; give "
+                "the folder of a stage that does, or of a run whose last stage does"
+            )
         check_alignment(info["alignment"])
         self.aus = facs.check_aus(info["aus"])
         self.thresholds = np.asarray(info["thresholds"], np.float64)
@@ -101,17 +58,19 @@ class Predictor:
                 "be one for each; the checkpoint is damaged, copy it or train it again"
             )
         self.detector = detector
-        self.clip_length = int(info["clip_length"])
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size {batch_size}: must be at least 1; leave it out")
-        self._batch_size = batch_size or (CLIPS_PER_BATCH if self.clip_length else STILLS_PER_BATCH)
         self._resize_to = int(info["resize_to"])
-        self._variables = jax.device_put(model.variables)
+        self._network: WindowNetwork | TupleNetwork = (
+            TupleNetwork(model, batch_size)
+            if info.get("neighbor_distance")
+            else WindowNetwork(model, batch_size)
+        )
 
-        side, frames = int(info["image_size"]), max(1, self.clip_length)
-        self._image_shape = (self._batch_size, frames, side, side, 3)
-        network_input = self._image_shape if self.clip_length else (self._batch_size, side, side, 3)
-        self._step, self._first_state = _make_step(model, self._variables, network_input)
+    @property
+    def needs_every_frame(self) -> bool:
+        """Whether the network looks at a face's neighbours in time."""
+        return bool(self.info["clip_length"] or self.info.get("neighbor_distance"))
 
     @property
     def statement(self) -> str:
@@ -127,11 +86,17 @@ class Predictor:
             if face.landmarks is None:
                 continue
             try:
-                crop, _ = align(frame.image, face.landmarks, self.info["alignment"])
+                crop, matrix = align(frame.image, face.landmarks, self.info["alignment"])
             except ValueError:
                 face.reason = "bad_landmarks"
                 continue
-            face.crop = to_network_input(crop, int(self.info["image_size"]), self._resize_to)
+            face.crop = to_network_input(
+                crop,
+                transform_points(face.landmarks, matrix),
+                self.info["alignment"],
+                int(self.info["image_size"]),
+                self._resize_to,
+            )
         return FrameFaces(frame.index, frame.timestamp, faces, frame.image.shape[1])
 
     def stream(self, items: Iterable[FrameFaces | T]) -> Iterator[FrameFaces | T]:
@@ -147,62 +112,22 @@ class Predictor:
         Raises:
           ValueError: the network gives numbers that are not finite.
         """
-        windows = _Windows(self.clip_length)
-        samples: list[_Window] = []
+        queue = self._network.queue()
         waiting: deque[FrameFaces | T] = deque()
         # Frames without faces wait behind a batch that is not full: only so many.
-        patience = max(256, 2 * self._batch_size * max(1, self.clip_length))
+        patience = max(256, 2 * self._network.look_ahead)
         for item in items:
             waiting.append(item)
-            samples += windows.add(item) if isinstance(item, FrameFaces) else windows.flush()
-            while len(samples) >= self._batch_size or (samples and len(waiting) > patience):
-                samples = self._run(samples)
+            if isinstance(item, FrameFaces):
+                queue.add(item)
+            else:
+                queue.end()
+            queue.run(whole=len(waiting) > patience)
             while waiting and _is_done(waiting[0]):
                 yield waiting.popleft()
-        samples += windows.flush()
-        while samples:
-            samples = self._run(samples)
+        queue.end()
+        queue.run(whole=True)
         yield from waiting
-
-    def _run(self, samples: list[_Window]) -> list[_Window]:
-        """Predict the first windows, of as many tracks as fill a batch; returns the others."""
-        batch, rest = self._first_of_tracks(samples)
-        image = np.zeros(self._image_shape, np.uint8)
-        for row, window in zip(image, batch, strict=False):
-            for t, face in enumerate(window.faces):
-                assert face.crop is not None
-                row[t] = face.crop
-            row[len(window.faces) :] = row[len(window.faces) - 1]  # padding, whose results nobody reads
-        state = self._first_state
-        if state is not None:
-            # Rows beyond the batch are nobody's.
-            states = [state if w.track.state is None else w.track.state for w in batch]
-            states += [state] * (self._batch_size - len(batch))
-            state = jax.tree.map(lambda *leaves: np.stack(leaves), *states)
-        result, state = self._step(self._variables, image if self.clip_length else image[:, 0], state)
-        result = np.asarray(result).reshape(*image.shape[:2], len(self.aus))
-        for i, (row, window) in enumerate(zip(result, batch, strict=False)):
-            for probability, face in zip(row, window.faces, strict=False):
-                if not np.isfinite(probability).all():
-                    raise ValueError(
-                        f"the network's probabilities are {probability}: must be finite; the "
-                        "checkpoint is damaged, train it again or take an earlier one"
-                    )
-                face.probability, face.crop = probability, None
-            if state is not None:
-                window.track.state = jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), state)
-        return rest
-
-    def _first_of_tracks(self, samples: list[_Window]) -> tuple[list[_Window], list[_Window]]:
-        """Up to a batch of windows and the rest, in order; a network with a state gets one of each track."""
-        if self._first_state is None:
-            return samples[: self._batch_size], samples[self._batch_size :]
-        batch: list[_Window] = []
-        rest: list[_Window] = []
-        for window in samples:
-            known = any(window.track is other.track for other in batch + rest)
-            (rest if known or len(batch) == self._batch_size else batch).append(window)
-        return batch, rest
 
     # ---- in Python: tables in memory -------------------------------------------------------------
 
@@ -283,7 +208,7 @@ class Predictor:
 
         table = [
             row
-            for item in self.stream(in_background(prepared(), 2 * self._batch_size))
+            for item in self.stream(in_background(prepared(), 2 * self._network.batch_size))
             if isinstance(item, FrameFaces)
             for row in rows(item, name, self.aus, self.thresholds)
         ]
@@ -296,7 +221,7 @@ def load(checkpoint: Path | str, detector: YuNet | None = None, batch_size: int 
     Args:
       checkpoint: a run's folder, a stage's folder in it, or an inference checkpoint.
       detector: `jaxau.faces.detect.YuNet`, to predict pictures without given landmarks.
-      batch_size: stills or clips per call of the network.
+      batch_size: stills, clips or tuples per call of the network.
 
     Returns:
       A predictor: ``predictor(frames, landmarks=None)``, ``predictor.video(path, landmarks=None)``.
@@ -305,27 +230,6 @@ def load(checkpoint: Path | str, detector: YuNet | None = None, batch_size: int 
       ValueError: the checkpoint cannot be read.
     """
     return Predictor(load_model(checkpoint), detector, batch_size)
-
-
-def _make_step(model: Model, variables: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:
-    """Jit-compiled ``(variables, image, state) -> (probability, state)``, and the state of one new track.
-
-    The state is None unless the network's outputs have one: what a recurrent network must be given when
-    it goes on with the next frames (zeros at the beginning).
-    """
-    image = jax.ShapeDtypeStruct(shape, np.uint8)
-    outputs: Any = jax.eval_shape(lambda v, x: model.network.apply(v, x, train=False), variables, image)
-    first = None
-    if "state" in outputs:
-        first = jax.tree.map(lambda leaf: np.zeros(leaf.shape[1:], leaf.dtype), outputs["state"])
-
-    @jax.jit
-    def step(variables: Any, image: jax.Array, state: Any) -> tuple[jax.Array, Any]:
-        memory = {} if state is None else {"state": state}
-        outputs: Any = model.network.apply(variables, image, train=False, **memory)
-        return jax.nn.sigmoid(outputs["logits"].astype(np.float32)), outputs.get("state")
-
-    return step, first
 
 
 def _is_done(item: object) -> bool:

@@ -96,7 +96,7 @@ class Job:
         self._predictor, self._options, self._out, self._say = predictor, options, out, say
         self._sidecar = self._describe(command)
         # A network with time sees all frames, because it expects neighbours.
-        self._read_every = 1 if predictor.clip_length else options.every
+        self._read_every = 1 if predictor.needs_every_frame else options.every
         self._problems = 0
 
     def run(self, inputs: Sequence[Path | str]) -> int:

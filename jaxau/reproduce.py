@@ -20,10 +20,11 @@ import jax.numpy as jnp
 import ml_collections
 from tqdm import tqdm
 
-from jaxau import complexity, crossval, evaluate, facs, models, train
+from jaxau import compare, complexity, crossval, evaluate, facs, models, train, weights
 from jaxau import config as config_lib
 from jaxau.config import Config
 from jaxau.report import paper_figures, paper_tables, published, tables
+from jaxau.report.paper_lines import SIZES_LINES, steps, table_lines
 from jaxau.report.paper_tables import Result, corpus_name
 
 Budget = Literal["smoke", "short", "paper"]
@@ -37,13 +38,16 @@ BUDGETS: dict[str, str] = {
 class Row(NamedTuple):
     """One row of a table: its label, the stages that it trains, and path -> value of what it changes.
 
-    ``published`` is its method among the published numbers, "" where these lack it.
+    ``published`` is its method among the published numbers, "" where these lack it. ``weights`` are its
+    ``config.weights`` in the budget "paper", None those of the configuration: small networks have no imported
+    ones.
     """
 
     label: str
     stages: tuple[str, ...]
     overrides: Mapping[str, Any]
     published: str = ""
+    weights: Mapping[str, str] | None = None
 
 
 class Table(NamedTuple):
@@ -54,14 +58,15 @@ class Table(NamedTuple):
       corpus: on which the paper measured it, as in the published numbers; "" if on none.
       rows: the rows that are networks of the paper.
       shape: "settings": a mean F1 per row; "methods": F1 per AU, beside the published rows; "sizes":
-        parameters and multiply-accumulates, for which nothing is trained.
+        parameters and multiply-accumulates, for which nothing is trained; "relations": what each row has
+        learned of the relations between AUs; "paired": each row against the first, on the same frames.
       note: why there is nothing to run, where that is not for lack of the network.
     """
 
     title: str
     corpus: str
     rows: tuple[Row, ...] = ()
-    shape: Literal["settings", "methods", "sizes"] = "settings"
+    shape: Literal["settings", "methods", "sizes", "relations", "paired"] = "settings"
     note: str = ""
 
 
@@ -98,7 +103,11 @@ class Paper(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What to make from which data: the flags of the command."""
+    """What to make from which data: the flags of the command.
+
+    ``corpus`` may be A_to_B, to train on A and to test on all of B. ``weights`` stand over those of each row
+    whose network has such parameters.
+    """
 
     paper: Paper
     corpus: str
@@ -107,6 +116,7 @@ class Request(NamedTuple):
     folds: Callable[[Config], int]  # how many the protocol has
     workdir: Path
     seed: int = 0  # of all rows
+    weights: Mapping[str, str] = {}
 
 
 class Made(NamedTuple):
@@ -190,18 +200,30 @@ def configure(paper: Paper, row: Row, printed: str, corpus: str, budget: str) ->
     if budget not in BUDGETS:
         raise ValueError(f"--budget={budget}: give one of {list(BUDGETS)}")
     assert paper.get_config is not None, "runnable papers have a configuration"
-    own = paper.get_config(corpus)
-    values = paper.get_config(f"{corpus if budget == 'paper' else 'synthetic'},stages={'+'.join(row.stages)}")
-    for name in ("corpus", "aus", "protocol", "alignment"):
+    variant, _ = _parts(corpus)
+    own = paper.get_config(variant)
+    values = paper.get_config(
+        f"{variant if budget == 'paper' else 'synthetic'},stages={'+'.join(row.stages)}"
+    )
+    for name in ("corpus", "aus", "protocol", "alignment", "mixture"):
         values.data[name] = own.data[name]
-    if corpus == "synthetic" and printed in facs.CORPUS_AUS:
-        values.data.aus = facs.CORPUS_AUS[printed]
+    trained_on, _ = _parts(printed)
+    if variant == "synthetic" and trained_on in facs.CORPUS_AUS:
+        values.data.aus = facs.CORPUS_AUS[trained_on]
+    if budget == "paper" and row.weights is not None:
+        values.weights = dict(row.weights)
     for path, value in paper.budgets.get(budget, {}).items():
         room, _, stage = path.partition(".")
         if room != "stages" or stage.split(".")[0] in row.stages:
             values.update_from_flattened_dict({path: value})
     values.update_from_flattened_dict(row.overrides)
     return config_lib.from_dict(values.to_dict())
+
+
+def _parts(corpus: str) -> tuple[str, str]:
+    """Of "A_to_B" A and B, of others the corpus and ""; tests on a corpus of a mixture are not on another."""
+    trained, _, tested = corpus.partition("_to_")
+    return (trained, tested) if tested and trained != "mixture" else (corpus, "")
 
 
 def run_name(config: Config) -> str:
@@ -211,13 +233,25 @@ def run_name(config: Config) -> str:
 
 
 def score_run(
-    config: Config, folds: int, make_data: Callable[[Config], Any], directory: Path
+    config: Config, folds: int, make_data: Callable[[Config], Any], directory: Path, tested: str = ""
 ) -> tuple[tables.Scores, tables.Scores | None]:
-    """Train and score what is not done yet: fold 1, or all folds.
+    """Train and score what is not done yet: fold 1, or all folds; or fold 1 on all subjects of ``tested``.
 
     Returns:
       The scores of fold 1 and None, or the mean of folds and the scores of the pooled predictions.
+
+    Raises:
+      ValueError: no paper scores the corpus ``tested``.
     """
+    if tested:
+        if tested not in facs.CORPUS_AUS:
+            raise ValueError(f"--corpus=..._to_{tested}: test on one of {list(facs.CORPUS_AUS)}")
+        train.run(config, make_data, directory / "fold1")
+        coded = facs.CORPUS_AUS[tested]
+        scores = evaluate.read_scores(evaluate.cross_corpus(directory / "fold1", make_data, tested, coded))
+        for stage in scores["stages"].values():  # inner subjects of the training corpus chose them
+            stage["honest"] = stage["model"]
+        return scores, None
     if folds > 1:
         merged = evaluate.read_scores(crossval.run(config, folds, make_data, directory))
         return merged["mean_of_folds"], merged["pooled"]
@@ -257,10 +291,16 @@ def make_table(request: Request, number: int, score: Callable[..., Any] = score_
     if sizes:
         shown = paper_tables.size_table(results, cells)
     else:
-        shape = paper_tables.setting_table if table.shape == "settings" else paper_tables.method_table
-        shown = shape(results, cells, printed, request.corpus)
+        if table.shape in ("relations", "paired"):
+            results = _compared(request, configs, results)
+        shown = paper_tables.SHAPES[table.shape](results, cells, printed, request.corpus)
     failed = {result.label: result.error for result in results if result.error}
-    lines = _sizes_lines() if sizes else _lines(request, configs, results)
+    lines = SIZES_LINES if sizes else table_lines(_budget(request), configs, results)
+    lines = [*lines, *_other_data(printed, request.corpus)]
+    if request.budget != "paper" and not sizes:
+        lines += [
+            f"{row.label}: begins at random here, without weights." for row in table.rows if row.weights
+        ]
     lines += [f"{label} failed: {reason}" for label, reason in failed.items()]
     on = "" if sizes else f" ({_on(request)})"
     title = f"{paper.title}, Table {name}: {table.title}{on}"
@@ -288,7 +328,7 @@ def make_figure(request: Request, number: int) -> Made:
         score_run(config, 1, request.make_data, runs[row.label].parent)
     drawn = paper_figures.DRAW[figure.draws](runs, request.make_data)
     folder, stem = request.workdir / paper.name, _stem(request, f"figure_{number}")
-    scores = evaluate.read_scores(next(iter(runs.values())) / "eval" / request.corpus)
+    scores = evaluate.read_scores(next(iter(runs.values())) / "eval" / configs[0].data.corpus)
     text = [f"# {paper.title}, Fig. {number}: {figure.title} ({_on(request)})", ""]
     files = [folder / f"{stem}.md"]
     folder.mkdir(parents=True, exist_ok=True)
@@ -296,7 +336,7 @@ def make_figure(request: Request, number: int) -> Made:
         files.append(folder / (f"{stem}.png" if len(drawn) == 1 else f"{stem}_{i}.png"))
         picture.savefig(files[-1], dpi=150)
         text += [f"{caption}:", "", f"![{caption}]({files[-1].name})", ""]
-    text += [f"{line}\n" for line in (tables.provenance(scores), *_steps(request, configs, scores))]
+    text += [f"{line}\n" for line in (tables.provenance(scores), *steps(_budget(request), configs, scores))]
     files[0].write_text("\n".join(text) + "\n", encoding="utf-8")
     return Made(files, {})
 
@@ -311,7 +351,8 @@ def _configure(request: Request, row: Row, entry: Table | Figure) -> Config:
     sizes = isinstance(entry, Table) and entry.shape == "sizes"
     corpus, budget = (entry.corpus, "paper") if sizes else (request.corpus, request.budget)
     config = configure(request.paper, row, entry.corpus, corpus, budget)
-    return dataclasses.replace(config, seed=request.seed)
+    given = {} if sizes else weights.fitting(config, request.weights)
+    return dataclasses.replace(config, seed=request.seed, weights={**config.weights, **given})
 
 
 def _stem(request: Request, what: str) -> str:
@@ -328,13 +369,15 @@ def _of_occurring(request: Request, config: Config) -> Config:
 
 
 def _directory(request: Request, config: Config) -> Path:
-    return request.workdir / request.paper.name / f"{request.corpus}-{request.budget}" / run_name(config)
+    variant, _ = _parts(request.corpus)
+    return request.workdir / request.paper.name / f"{variant}-{request.budget}" / run_name(config)
 
 
 def _score(request: Request, row: Row, config: Config, score: Callable[..., Any]) -> Result:
     config = _of_occurring(request, config)
-    folds = request.folds(config) if request.budget == "paper" else 1
-    scores, pooled = score(config, folds, request.make_data, _directory(request, config))
+    folds, (_, tested) = request.folds(config) if request.budget == "paper" else 1, _parts(request.corpus)
+    other = {"tested": tested} if tested else {}
+    scores, pooled = score(config, folds, request.make_data, _directory(request, config), **other)
     about = {
         "run": run_name(config),
         "corpus": request.corpus,
@@ -346,13 +389,37 @@ def _score(request: Request, row: Row, config: Config, score: Callable[..., Any]
     return Result(row.label, row.published, about, scores, pooled, row.stages[-1])
 
 
+def _compared(request: Request, configs: list[Config], results: list[Result]) -> list[Result]:
+    """The results with what each row is against the first, on the frames that both were tested on."""
+    runs = [_directory(request, _of_occurring(request, config)) for config in configs]
+    runs = [run if result.pooled else run / "fold1" for run, result in zip(runs, results, strict=True)]
+    if results[0].scores is None:
+        return results
+    corpus = results[0].scores["corpus"]
+    return [
+        result._replace(compared=compare.compare(run, runs[0], corpus)) if result.scores else result
+        for run, result in zip(runs, results, strict=True)
+    ]
+
+
+def _other_data(printed: str, ours: str) -> list[str]:
+    """What is to be said where the paper trains on other data than it tests on, and this table does not."""
+    trained, _, tested = printed.partition("_to_")
+    if not tested or "_to_" in ours:
+        return []
+    return [
+        f"The paper trains on {corpus_name(trained)} and tests on {corpus_name(tested)}; here the training "
+        f"and the test subjects are all of {corpus_name(ours)}."
+    ]
+
+
 def _count(row: Row, config: Config) -> Result:
     """Parameters, and multiply-accumulates of as many pictures as a clip has, from shapes alone."""
     stage = row.stages[-1]
     network, side, frames = models.create(config, stage), config.data.image_size, config.data.clip_length
     lead = (1, frames) if config.stages[stage].view == "clips" else (frames,)
     image = jax.ShapeDtypeStruct((*lead, side, side, 3), jnp.uint8)
-    variables = jax.eval_shape(network.init, jax.random.key(0), image)
+    variables = models.abstract_variables(config, stage)
     size = {
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
         "macs": complexity.count_macs(network.apply, variables, image),
@@ -360,59 +427,8 @@ def _count(row: Row, config: Config) -> Result:
     return Result(row.label, row.published, {"frames": frames, "side": side}, size=size)
 
 
-def _sizes_lines() -> list[str]:
-    return [
-        "Counted here from the shapes of the paper's full-size network; nothing is trained, so corpus and "
-        "budget change nothing. Multiply-accumulates of convolutions and matrix products, which papers call "
-        "FLOPs; those of BatchNorm do not count. Numbers of others' networks are the printed ones alone."
-    ]
-
-
-def _lines(request: Request, configs: list[Config], results: list[Result]) -> list[str]:
-    """What the numbers stand on."""
-    scored = [result for result in results if result.scores]
-    lines = [tables.provenance(result.scores) for result in scored[:1] if result.scores]
-    lines += _steps(request, configs, scored[0].scores if scored else None)
-    if scored and scored[0].pooled:
-        lines.append(
-            "F1 here: mean of the folds; interval: 95 % over subjects, of the folds' predictions pooled."
-        )
-    else:
-        lines.append("F1 here: one fold; interval: 95 % over its test subjects.")
-    lines.append("Printed numbers are the paper's own, on the corpus named with them.")
-    return lines + list(dict.fromkeys(note for result in scored for note in _notes(result)))
-
-
-def _notes(result: Result) -> list[str]:
-    """What a reader must know of the row's F1: too narrow intervals, AUs without F1."""
-    score = result.score("honest")
-    assert score is not None, "only scored rows have notes"
-    width = (result.pooled or result.scores or {})["stages"][result.stage]["honest"]["interval_note"]
-    absent = ", ".join(facs.column(au) for au in score["mean"]["undefined"])
-    undefined = (
-        f"{absent}: no positive test frame, so F1 is undefined and not in the mean." if absent else None
-    )
-    return [note for note in (width, undefined) if note]
-
-
-def _steps(request: Request, configs: list[Config], scores: tables.Scores | None) -> list[str]:
-    """Budget, seed and steps of all rows in a line; in another, the AUs that ``scores`` lack."""
-    stages = dict.fromkeys(
-        f"{name}: {stage.epochs} epochs"
-        + (f" or {stage.max_steps} steps, whichever end first" if stage.max_steps else "")
-        + f", batches of {stage.batch_size}"
-        for config in configs
-        for name, stage in config.stages.items()
-    )
-    seeds = ", ".join(dict.fromkeys(str(config.seed) for config in configs))
-    pixels = ", ".join(dict.fromkeys(str(config.data.image_size) for config in configs))
-    about = f"Budget {request.budget} ({BUDGETS[request.budget]}) | seed {seeds} | {pixels} px"
-    lines = [" | ".join([about, *stages])]
-    if scores and (absent := [facs.column(au) for au in configs[0].data.aus if au not in scores["aus"]]):
-        lines.append(
-            f"{', '.join(absent)}: left out, no training subject shows them in a data set this small."
-        )
-    return lines
+def _budget(request: Request) -> str:
+    return f"Budget {request.budget} ({BUDGETS[request.budget]})"
 
 
 def _on(request: Request) -> str:

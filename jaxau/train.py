@@ -28,6 +28,7 @@ from jaxau import (
     optim,
     progress,
     sharding,
+    weights,
 )
 from jaxau import config as config_lib
 from jaxau.config import Config, Stage
@@ -41,7 +42,7 @@ class Data(Protocol):
     statistics: Any
 
     def num_examples(self, stage: str) -> int:
-        """Training examples (stills or clips) in an epoch of ``stage``."""
+        """Training examples (stills, clips, tuples ...) in an epoch of ``stage``."""
 
     def train(self, stage: str, start: int) -> Iterator[dict[str, np.ndarray]]:
         """Endless batches, beginning with the global example index ``start``."""
@@ -90,6 +91,7 @@ def run(config: Config, make_data: Callable[[Config], Data], workdir: Path) -> d
         models.create(config, name)
         if not stage.cache:
             models.create_loss(config, name)
+    weights.check(config)
     data = make_data(config)
     never = [au for au, n in zip(config.data.aus, data.statistics["n_occ"], strict=True) if n == 0]
     if never:
@@ -142,15 +144,16 @@ def claim_workdir(config: Config, workdir: Path) -> None:
 def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding.Mesh) -> dict[str, float]:
     """Train one stage to its end, or from where it stopped, and write its selected model.
 
-    Each epoch is scored on the inner subjects; the best one is selected (mean F1 at threshold .5), and
-    thresholds are chosen on the same subjects. An optimistic run does the same with the test subjects; a
-    conventional one scores nothing, takes the last epoch, and leaves the thresholds at .5.
+    Each epoch is scored on the inner subjects; the best one is selected (mean F1 at threshold .5, or what
+    else the stage is for, see ``models.Role``), and thresholds are chosen on the same subjects. An optimistic
+    run does the same with the test subjects; a conventional one scores nothing, takes the last epoch, and
+    leaves the thresholds at .5. So does a stage with a corpus of its own.
 
     Raises:
       ValueError: the loss is not finite; names the step and the records of the batch.
       SystemExit: SIGTERM or Ctrl-C came; the state is saved.
     """
-    stage, directory = config.stages[name], workdir / name
+    stage, role, directory = config.stages[name], models.role(config, name), workdir / name
     network, loss = models.create(config, name), models.create_loss(config, name)
     examples = data.num_examples(name)
     total_steps = -(-stage.epochs * examples // stage.batch_size)
@@ -165,14 +168,14 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
     abstract = jax.tree.map(
         lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), abstract, placement
     )
-    train_step = make_train_step(network, loss, optimizer, stage, placement)
+    train_step = make_train_step(network, loss, stage, role, optimizer, placement)
     end_epoch = jax.jit(loss.end_epoch)
     epoch_metrics = jax.jit(
         partial(loss.epoch_metrics, aus=config.data.aus), out_shardings=NamedSharding(mesh, PartitionSpec())
     )
     eval_step = evaluate.make_eval_step(network)
 
-    part = _SELECTS[config.selection]
+    part = _SELECTS[config.selection] if role.selects and not stage.corpus else ""
 
     def with_features(batches: Iterator[dict[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
         cached = stage.view == "features"
@@ -180,7 +183,15 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
 
     def predictions(state: TrainState) -> evaluate.Predictions:
         batches = with_features(data.evaluate(name, part, stage.batch_size))
-        return evaluate.predict(eval_step, state.variables, batches, mesh)
+        return evaluate.predict(eval_step, state.variables, batches, mesh, role.inputs)
+
+    def scores(state: TrainState) -> dict[str, float]:
+        """Of an epoch, the first of which selects."""
+        if role.detects_aus:
+            return {"f1": _mean_f1(predictions(state), config, part)}
+        batches, term = data.evaluate(name, part, stage.batch_size), role.selects.removeprefix("-")
+        terms = evaluate.mean_terms(network, loss, role, state.variables, state.loss_state, batches, mesh)
+        return {term: terms[term], **terms}
 
     def epoch_of(step: int) -> int:
         return step * stage.batch_size // examples
@@ -192,7 +203,9 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
         if checkpoints.latest is None:
             # Born sharded: no device ever holds the whole state.
             state = jax.jit(init, out_shardings=placement)()
-            if config.finetune:
+            if config.weights:
+                state = weights.into_state(state, config, directory)
+            if config.finetune and role.detects_aus:  # other stages have nothing that is matched by AU
                 state = finetune.into_state(state, config, name, directory)
             if stage.start_from:
                 state = _hand_on(state, workdir / config.parameters_from(name))
@@ -213,9 +226,11 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
                 log.flush()
                 of_epoch = epoch_metrics(state.loss_state)
                 state = state.replace(loss_state=end_epoch(state.loss_state))
-                f1 = _mean_f1(predictions(state), config, part) if part else None
-                log.add_epoch(done, epoch_of(step) + 1, {f"{part}/f1": f1} if part else {}, of_epoch)
-                checkpoints.save(done, state, f1)
+                found = scores(state) if part else {}
+                named = {f"{part}/{term}": value for term, value in found.items()}
+                log.add_epoch(done, epoch_of(step) + 1, named, of_epoch)
+                sign = -1 if role.selects.startswith("-") else 1
+                checkpoints.save(done, state, sign * next(iter(found.values())) if found else None)
                 watch.skip()
             elif interrupted or (stage.checkpoint_every_steps and done % stage.checkpoint_every_steps == 0):
                 log.flush()
@@ -228,12 +243,14 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
         assert selected is not None, "the last epoch was saved, and scored where anything is"
         state = checkpoints.restore(selected, abstract)
 
-    chosen = _choose_thresholds(predictions(state), config, data) if part else _half(config)
+    chosen: dict[str, Any] = {"thresholds": []}
+    if role.detects_aus:
+        chosen = _choose_thresholds(predictions(state), config, data) if part else _half(config)
     info = {**_describe_model(config, name, data), "epoch": epoch_of(selected - 1) + 1, **chosen}
     variables = jax.device_get(jax.device_put(state.variables, NamedSharding(mesh, PartitionSpec())))
     if jax.process_index() == 0:
         checkpoint.save_model(directory / "model", variables, info)
-    frames = stage.batch_size * (config.data.clip_length if stage.view != "frames" else 1)
+    frames = stage.batch_size * (config.data.clip_length if stage.view in ("clips", "features") else 1)
     return {"seconds": watch.seconds, "frames_per_second": watch.laps * frames / max(watch.seconds, 1e-9)}
 
 
@@ -267,17 +284,20 @@ def _half(config: Config) -> dict[str, Any]:
 def make_train_step(
     network: nn.Module,
     loss: models.Loss,
-    optimizer: optax.GradientTransformation,
     stage: Stage,
+    role: models.Role,
+    optimizer: optax.GradientTransformation,
     placement: Any,
 ) -> Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, dict[str, jax.Array]]]:
     """One jit-compiled update ``(state, batch) -> (state, terms)``; the state's buffers are donated.
 
-    ``placement`` is the state's sharding. ``terms`` are scalars: the loss and its parts.
+    ``role`` is the stage's, ``placement`` the state's sharding. ``terms`` are scalars: the loss and its
+    parts.
     """
 
     def step(state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, dict[str, jax.Array]]:
-        gradients, terms, batch_stats, loss_state = loss_and_gradients(network, loss, stage, state, batch)
+        found = loss_and_gradients(network, loss, stage, role, state, batch)
+        gradients, terms, batch_stats, loss_state = found
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         ema_params = state.ema_params
@@ -299,7 +319,12 @@ def make_train_step(
 
 
 def loss_and_gradients(
-    network: nn.Module, loss: models.Loss, stage: Stage, state: TrainState, batch: dict[str, jax.Array]
+    network: nn.Module,
+    loss: models.Loss,
+    stage: Stage,
+    role: models.Role,
+    state: TrainState,
+    batch: dict[str, jax.Array],
 ) -> tuple[Any, dict[str, jax.Array], Any, Any]:
     """What one step needs to know before it changes the parameters.
 
@@ -317,12 +342,14 @@ def loss_and_gradients(
     rng = jax.random.fold_in(state.rng, state.step)
 
     def objective(params: Any, batch_stats: Any, loss_state: Any, part: Any, key: jax.Array) -> Any:
+        given, named = models.arguments(role, part, train=True)
         outputs, updated = network.apply(
             {"params": params, "batch_stats": batch_stats},
-            part[stage.input],
+            *given,
             train=not stage.freeze_batch_stats,
             mutable=["batch_stats"],
-            rngs={"dropout": key},
+            rngs={"dropout": key, "noise": jax.random.fold_in(key, 1)},
+            **named,
         )
         value, terms, loss_state = loss(outputs, part, loss_state)
         return value, ({"loss": value, **terms}, updated.get("batch_stats", {}), loss_state)
@@ -330,7 +357,9 @@ def loss_and_gradients(
     n, total = stage.accumulate, None
     batch_stats, loss_state = state.batch_stats, state.loss_state
     for i in range(n):  # unrolled: convolutions inside a scan are slow on CPUs
-        part = {key: value.reshape(-1, n, *value.shape[1:])[:, i] for key, value in batch.items()}
+        part = {
+            key: value.reshape(len(value) // n, n, *value.shape[1:])[:, i] for key, value in batch.items()
+        }
         gradients, (terms, batch_stats, loss_state) = jax.grad(objective, has_aux=True)(
             state.params, batch_stats, loss_state, part, jax.random.fold_in(rng, i)
         )
@@ -344,15 +373,15 @@ def _make_init(
     config: Config, name: str, network: nn.Module, optimizer: optax.GradientTransformation, loss_state: Any
 ) -> Callable[[], TrainState]:
     """A function without arguments that makes the stage's first state."""
-    stage, side = config.stages[name], config.data.image_size
-    # Of images also where features are the input: the model holds what makes the features, too.
-    shape = (1, side, side, 3) if stage.view == "frames" else (1, config.data.clip_length, side, side, 3)
+    stage, shapes = config.stages[name], models.first_batch(config, name)
     # Each stage draws its own numbers, whatever stages come before it.
     seed = np.random.SeedSequence([config.seed, *name.encode()]).generate_state(1)[0]
 
     def init() -> TrainState:
         init_key, rng = jax.random.split(jax.random.key(seed))
-        variables = network.init(init_key, jnp.zeros(shape, jnp.uint8))
+        batch = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        given, named = models.arguments(models.role(config, name), batch, train=True)
+        variables = network.init(init_key, *given, **named)
         params = variables["params"]
         return TrainState(
             step=jnp.int32(0),
@@ -401,7 +430,12 @@ def _describe_model(config: Config, name: str, data: Data) -> dict[str, Any]:
         "alignment": config.data.alignment,
         "image_size": config.data.image_size,
         "resize_to": stage.augment.resize_to,
-        "clip_length": config.data.clip_length if stage.view != "frames" else 0,
+        "view": stage.view,
+        "inputs": list(models.role(config, name).inputs),
+        "detects_aus": models.role(config, name).detects_aus,
+        "clip_length": config.data.clip_length if stage.view in ("clips", "features") else 0,
+        "neighbor_distance": config.data.neighbor_distance if stage.view == "tuples" else 0,
+        "weights": weights.provenance(config),
         "trained_on": manifest["description"],
         "synthetic": manifest["synthetic"],
         "corpus": config.data.corpus,

@@ -3,13 +3,16 @@
 python -m launch.prepare --corpus=synthetic --data_dir=data --tier=small --nuisance=0.5
 python -m launch.prepare --corpus=disfa --raw_dir=DISFA --data_dir=data
 python -m launch.prepare --corpus=folder --raw_dir=mine --data_dir=data --detector=yunet
---detector_weights=FILE python -m launch.prepare --corpus=bp4d --raw_dir=BP4D --check [--labels_only]   #
-before any work python -m launch.prepare --corpus=bp4d --data_dir=data --check                  # afterwards,
-of the records python -m launch.prepare --protocols [--json] [--data_dir=data]
+    --detector_weights=FILE
+python -m launch.prepare --corpus=bp4d --raw_dir=BP4D --check [--labels_only]   # before any work
+python -m launch.prepare --corpus=bp4d --data_dir=data --check                  # afterwards, of the records
+python -m launch.prepare --corpus=bp4d --raw_dir=BP4D --data_dir=data --beam="--runner=DirectRunner"
+python -m launch.prepare --protocols [--json] [--data_dir=data]
 """
 
 import json
 import sys
+import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,10 +41,14 @@ flags.DEFINE_bool("lists", False, "--raw_dir holds list files (*_path.txt, *_AUo
 flags.DEFINE_enum("detector", None, ["yunet", "dlib"], "find faces, in place of the corpus's own landmarks")
 flags.DEFINE_string("detector_weights", None, "YuNet's ONNX file, or dlib's shape predictor of 68 points")
 flags.DEFINE_string("landmarks", None, "CSV table of landmarks, in place of the corpus's own")
+flags.DEFINE_bool(
+    "only_missing", False, "--detector or --landmarks only align where the corpus has no landmarks"
+)
 flags.DEFINE_float("min_intensity", None, "folder: an AU occurs from this intensity on (2)")
 flags.DEFINE_string("data_dir", None, "folder of all data sets; this one becomes DATA_DIR/CORPUS")
 flags.DEFINE_enum("alignment", "jaa256", sorted(ALIGNMENTS), "how faces are cut out")
 flags.DEFINE_integer("workers", 0, "processes; 0 = all cores", lower_bound=0)
+flags.DEFINE_string("beam", None, "make the parts on Apache Beam, with these options (docs/beam.md)")
 flags.DEFINE_bool("check", False, "with --raw_dir: examine the corpus; else: the records and their manifest")
 flags.DEFINE_bool("labels_only", False, "with --check --raw_dir: do not look at pictures and landmarks")
 flags.DEFINE_bool("go_on", False, "with --check: totals that are not the published ones are no error")
@@ -88,13 +95,19 @@ def main() -> None:
         return
     if not FLAGS.corpus or not FLAGS.data_dir:
         raise ValueError("--corpus and --data_dir: give both, or --protocols")
-    made = prepare(_corpus(), FLAGS.data_dir, FLAGS.workers)
+    if FLAGS.beam is not None and FLAGS.workers:
+        raise ValueError("--beam and --workers: give one; Beam's options say how many workers it has")
+    seconds, began = Counter[str](), time.perf_counter()
+    made = prepare(_corpus(), FLAGS.data_dir, FLAGS.workers, FLAGS.beam, seconds)
     manifest = records.read_manifest(FLAGS.data_dir, FLAGS.corpus)
     counts = manifest["counts"]
     print(
         f"{FLAGS.data_dir}/{FLAGS.corpus}: {'prepared' if made else 'nothing to do, it holds'} "
         f"{counts['records']} frames of {counts['videos']} videos of {counts['subjects']} subjects"
     )
+    if made:
+        stages = ", ".join(f"{stage} {spent:.1f}" for stage, spent in seconds.items())
+        print(f"{time.perf_counter() - began:.1f} s; seconds of all processes together: {stages}")
     _warn(manifest)
 
 
@@ -104,16 +117,17 @@ def _check() -> None:
         raise ValueError(f"--check with --{', --'.join(idle)}: it reads what is there; leave them away")
     if FLAGS.raw_dir:
         found = doctor.examine(_corpus(), Path(FLAGS.raw_dir), FLAGS.labels_only, FLAGS.workers)
-        _say(found.remarks)
-        what, problems, survey = FLAGS.raw_dir, found.problems, found.survey
+        what = FLAGS.raw_dir
     elif FLAGS.data_dir:
-        survey = records.read_manifest(FLAGS.data_dir, FLAGS.corpus)
         if damaged := records.check(FLAGS.data_dir, FLAGS.corpus):
             raise ValueError("\n".join(damaged))
-        what, problems = f"{FLAGS.data_dir}/{FLAGS.corpus}", protocols.unexpected(survey)
+        what = f"{FLAGS.data_dir}/{FLAGS.corpus}"
         print(f"{what}: records and manifest agree")
+        found = doctor.of_manifest(records.read_manifest(FLAGS.data_dir, FLAGS.corpus))
     else:
         raise ValueError("--check: give --raw_dir (the corpus) or --data_dir (the records)")
+    _say(found.remarks)
+    survey, problems = found.survey, found.problems
     frames = sum(subject["records"] for subject in survey["subjects"])
     print(
         f"{what}: {frames:,} frames of {len(survey['videos'])} videos of {len(survey['subjects'])} subjects"
@@ -131,6 +145,10 @@ def _print_rates(survey: Mapping[str, Any]) -> None:
         occurs = sum(subject["occurs"][column] for subject in survey["subjects"] if subject["records"])
         rate = f"{100 * occurs / coded:5.1f} % of" if coded else "never coded,"
         print(f"  AU{au:<3d} {rate} {coded:,} coded frames")
+    for name, count in zip(survey.get("emotions", ()), survey.get("emotion_counts", ()), strict=False):
+        print(f"  {name} {count:,}")
+    for name, rows in survey.get("triplets", {}).items():
+        print(f"  {len(rows):,} triplets of {name}")
 
 
 def _corpus() -> Corpus:
@@ -155,25 +173,34 @@ def _faces() -> FaceSource | None:
     if bool(FLAGS.detector) != bool(FLAGS.detector_weights):
         raise ValueError("--detector and --detector_weights: give both, the file being YuNet's or dlib's")
     if FLAGS.landmarks:
-        return FaceSource("file", Path(FLAGS.landmarks))
-    return FaceSource(FLAGS.detector, Path(FLAGS.detector_weights)) if FLAGS.detector else None
+        return FaceSource("file", Path(FLAGS.landmarks), FLAGS.only_missing)
+    if FLAGS.detector:
+        return FaceSource(FLAGS.detector, Path(FLAGS.detector_weights), FLAGS.only_missing)
+    if FLAGS.only_missing:
+        raise ValueError("--only_missing: give --detector or --landmarks, which find what is missing")
+    return None
 
 
 def _warn(manifest: records.Manifest) -> None:
     """On standard error: what was left out, masked or replaced, and totals that are not the published."""
-    found: Counter[tuple[str, str]] = Counter()
-    for remark in manifest["excluded"] + manifest["substituted"]:
-        found[remark["what"], remark["reason"]] += remark["count"]
-    _say(found)
+    _say(doctor.of_manifest(manifest).remarks)
     for line in protocols.unexpected(manifest):
         print(f"warning: {line}", file=sys.stderr)
+    if manifest["landmarks"] == 5 and manifest["aus"]:
+        print(
+            "note: five points do not tell where on the face an AU is: losses on maps of AUs (LAC, AAR) have "
+            "nothing to learn from; --detector=dlib or --landmarks=TABLE.csv give more",
+            file=sys.stderr,
+        )
 
 
 _HAPPENED = {
     "frame": "frames left out",
     "uncoded": "frames that nobody labelled",
     "label": "labels masked",
+    "intensity": "intensities not used",
     "landmarks": "landmarks replaced",
+    "triplet": "triplets left out",
 }
 
 

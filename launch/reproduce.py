@@ -31,6 +31,9 @@ flags.DEFINE_enum("budget", None, list(reproduce.BUDGETS), "how much to train")
 flags.DEFINE_string("data_dir", None, "folder of the prepared data sets")
 flags.DEFINE_string("workdir", None, "folder of all runs and tables")
 flags.DEFINE_integer("seed", 0, "of all rows; other seeds give other files", lower_bound=0)
+flags.DEFINE_list(
+    "weights", [], "PREFIX=FOLDER,...: what rows begin with that have such parameters, e.g. fan=runs/fan"
+)
 flags.DEFINE_bool("json", False, "one JSON object on standard output")
 
 
@@ -47,7 +50,7 @@ def main() -> None:
     paper = PAPERS[FLAGS.paper]
     data = partial(make_data, data_dir=FLAGS.data_dir)
     request = reproduce.Request(
-        paper, FLAGS.corpus, FLAGS.budget, data, _folds, Path(FLAGS.workdir), FLAGS.seed
+        paper, FLAGS.corpus, FLAGS.budget, data, _folds, Path(FLAGS.workdir), FLAGS.seed, _weights()
     )
     if FLAGS.table:
         made = reproduce.make_table(request, reproduce.find(paper.tables, FLAGS.table, "table"))
@@ -73,6 +76,14 @@ def _list() -> None:
         remark = f"; {others} methods of others: published numbers only" if others else ""
         title = f"{entry['title']} [{entry['corpus'] or 'no corpus'}]"
         print(f"{entry['paper']:9} {entry['kind']:6} {entry['number']:5} {title}: {entry['status']}{remark}")
+
+
+def _weights() -> dict[str, str]:
+    pairs = [item.partition("=") for item in FLAGS.weights]
+    wrong = ["".join(pair) for pair in pairs if not all(pair)]
+    if wrong:
+        raise ValueError(f"--weights={','.join(wrong)}: give PREFIX=FOLDER")
+    return {prefix: folder for prefix, _, folder in pairs}
 
 
 def _folds(config: Config) -> int:

@@ -10,6 +10,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+# For children that run a script of this folder: they would take its data_pipelines for the package.
+os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

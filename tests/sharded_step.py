@@ -39,6 +39,7 @@ class Job:
         self.stage = dataclasses.replace(config.stages["frames"], batch_size=BATCH, accumulate=accumulate)
         self.mesh = sharding.make_mesh(fsdp)
         self.network, self.loss = models.create(config, "frames"), models.create_loss(config, "frames")
+        self.role = models.role(config, "frames")
         self.optimizer = optim.make_optimizer(self.stage, 10)
         statistics = {"n_occ": np.array([30, 20, 40, 10]), "n_coded": np.full(4, 100)}
         self.init = train._make_init(
@@ -53,7 +54,7 @@ class Job:
         )
 
     def compile(self) -> Any:
-        arguments = (self.network, self.loss, self.optimizer, self.stage, self.placement)
+        arguments = (self.network, self.loss, self.stage, self.role, self.optimizer, self.placement)
         batch = self.batch(np.random.default_rng(0))
         return train.make_train_step(*arguments).lower(self.abstract, batch).compile()
 
@@ -65,7 +66,7 @@ def train_steps(folder: Path, fsdp: int, name: str) -> dict[str, Any]:
     job, rng, losses = Job(fsdp), np.random.default_rng(0), []
     state = jax.jit(job.init, out_shardings=job.placement)()
     batch = job.batch(rng)
-    arguments = (job.network, job.loss, job.stage)
+    arguments = (job.network, job.loss, job.stage, job.role)
     gradients, *_ = jax.jit(partial(train.loss_and_gradients, *arguments))(state, batch)
     compiled = job.compile()
     for _ in range(3):

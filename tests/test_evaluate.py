@@ -59,7 +59,7 @@ def test_another_corpus_is_scored_on_the_aus_of_both_whatever_their_order(run, c
     for row in range(0, len(source), 97):
         frame = source.frame(int(found["record"][row]))
         image, _ = evaluation_input(
-            frame.image[None], frame.landmarks[None], config().stages["frames"].augment, 32
+            frame.image[None], frame.landmarks[None], "jaa256", config().stages["frames"].augment, 32
         )
         logits = np.asarray(model.network.apply(model.variables, image, train=False)["logits"][0])
         for column, au in enumerate(COMMON):

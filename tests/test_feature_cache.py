@@ -15,7 +15,7 @@ from small_run import small_aar_config
 
 from data_pipelines import transforms
 from data_pipelines.loader import make_data
-from jaxau import checkpoint, evaluate, feature_cache, predict, sharding, train
+from jaxau import checkpoint, evaluate, feature_cache, predict_queues, sharding, train
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_the_cache_holds_what_the_network_makes_of_each_variant(tiny_faces, fini
         for variant in range(4):
             options = config.stages["cache"].augment
             image, _ = transforms.evaluation_input(
-                frame.image[None], frame.landmarks[None], options, 32, variant
+                frame.image[None], frame.landmarks[None], "jaa256", options, 32, variant
             )
             if variant == 0 or part_of[video["subject_name"]] == "train":
                 np.testing.assert_allclose(array[variant, record], apply(image)[0], atol=2e-5)
@@ -98,13 +98,14 @@ def test_prediction_on_the_same_frames_gives_the_same_probabilities(tiny_faces, 
     data = make_data(small_aar_config(), tiny_faces)
     model = checkpoint.load_model(finished)
     assert model.info["stage"] == "features" and model.info["clip_length"] == 8
-    step, first = predict._make_step(model, model.variables, (1, 8, 32, 32, 3))
+    network = predict_queues.WindowNetwork(model, batch_size=1)
+    step, first = network.step, network.first_state
     video = next(v for v in data.manifest["videos"] if v["subject_name"] in data.split.test)
     records = video["start"] + np.arange(len(video["frames"]))
     frames = [data._records.frame(int(r)) for r in records]
     images, _ = transforms.evaluation_input(
         np.stack([f.image for f in frames]), np.stack([f.landmarks for f in frames]),
-        small_aar_config().stages["frames"].augment, 32,
+        "jaa256", small_aar_config().stages["frames"].augment, 32,
     )  # fmt: skip
     state = tuple(leaf[None] for leaf in first)
     for start in range(0, len(images) - len(images) % 8, 8):

@@ -27,16 +27,16 @@ def _with(config: Config, name: str, **fields) -> Config:
 
 def _start(config: Config, name: str, statistics=STATISTICS):
     """(network, loss, stage), optimizer and first state of a stage."""
-    network, loss, stage = models.create(config, name), models.create_loss(config, name), config.stages[name]
+    network, loss = models.create(config, name), models.create_loss(config, name)
+    stage, role = config.stages[name], models.role(config, name)
     optimizer = optim.make_optimizer(stage, 100)
     state = jax.jit(train._make_init(config, name, network, optimizer, loss.init(statistics)))()
-    return (network, loss, stage), optimizer, state
+    return (network, loss, stage, role), optimizer, state
 
 
 def _train_step(parts, optimizer, state, mesh=None):
-    network, loss, stage = parts
     placement = sharding.state_sharding(jax.eval_shape(lambda: state), mesh or sharding.make_mesh())
-    return train.make_train_step(network, loss, optimizer, stage, placement), jax.device_put(state, placement)
+    return train.make_train_step(*parts, optimizer, placement), jax.device_put(state, placement)
 
 
 def _close(got, want):
@@ -53,7 +53,7 @@ def test_two_parts_are_the_mean_of_two_halves():
     batch = random_batch(np.random.default_rng(0), (8,), 32, 4)
     gradients, terms, stats, loss_state = jax.jit(partial(train.loss_and_gradients, *parts))(state, batch)
     one = dataclasses.replace(parts[2], accumulate=1)
-    half = jax.jit(partial(train.loss_and_gradients, *parts[:2], one))
+    half = jax.jit(partial(train.loss_and_gradients, *parts[:2], one, parts[3]))
     found = []
     for i in range(2):
         found.append(half(state, {key: value[i::2] for key, value in batch.items()}))
@@ -77,7 +77,7 @@ def test_parts_equal_the_whole_batch_where_batch_norm_is_frozen(accumulate):
         batch[key] = batch[key][:2].repeat(4, axis=0)
     whole = jax.jit(partial(train.loss_and_gradients, *parts))(state, batch)
     divided = dataclasses.replace(parts[2], accumulate=accumulate)
-    _close(jax.jit(partial(train.loss_and_gradients, *parts[:2], divided))(state, batch), whole)
+    _close(jax.jit(partial(train.loss_and_gradients, *parts[:2], divided, parts[3]))(state, batch), whole)
     chex.assert_trees_all_equal(whole[2], state.batch_stats)
 
 
@@ -110,14 +110,14 @@ def test_training_and_evaluation_compile_once(tiny_faces):
     name = "clips"
     config = _with(small_config(), name, batch_size=5)
     data = make_data(config, tiny_faces)
-    (network, loss, stage), optimizer, state = _start(config, name, data.statistics)
+    (network, loss, stage, role), optimizer, state = _start(config, name, data.statistics)
     examples = data.num_examples(name)
     assert examples % stage.batch_size
     batches = list(itertools.islice(data.train(name, 0), examples // stage.batch_size + 2))
     mesh = sharding.make_mesh()
     # Of what is traced, a step calls the loss once, and evaluation the network.
     loss_once = chex.assert_max_traces(lambda *arguments: loss(*arguments), n=1)
-    step, state = _train_step((network, loss_once, stage), optimizer, state, mesh)
+    step, state = _train_step((network, loss_once, stage, role), optimizer, state, mesh)
     for batch in batches:
         state, _ = step(state, sharding.shard_batch(batch, mesh))
     apply_once = chex.assert_max_traces(

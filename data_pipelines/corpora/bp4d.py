@@ -2,11 +2,17 @@
 
 ::
 
-    AUCoding/AU_OCC/F001_T1.csv         first row "0,1,2,4,...": AU numbers; then a frame's number and its
-    codes Sequences(2D+3D)/F001/T1/0017.jpg   the number zero-padded to any width, which differs between
-    sequences 2DFeatures/F001_T1.mat              49 points of each frame
+    AUCoding/AU_OCC/F001_T1.csv               first row "0,1,2,4,...": AU numbers; then a frame's number and
+                                              its codes
+    AUCoding/AU_INT/AU06/F001_T1_AU06.csv     rows "frame,intensity", no header; may be absent
+    Sequences(2D+3D)/F001/T1/0017.jpg         the number zero-padded to any width, which differs between
+                                              sequences
+    2DFeatures/F001_T1.mat                    49 points of each frame
 
 Codes are 0, 1 and 9 (not coded). The 12 AUs that papers score are kept; the other columns are hardly coded.
+Five AUs (6, 10, 12, 14, 17) also have intensities, 0 to 5 and 9 (not coded). Occurrence alone decides what is
+coded and what occurs, so that all counts are the same with and without intensities; an intensity that says
+otherwise (from 1 on an AU occurs) is not used, and is counted.
 
 Landmarks are MATLAB files of version 7.3 (HDF5): ``fit/pred`` holds references to one (2, 49) array a frame,
 counted from 1. Which frame each belongs to is stated nowhere: where there are as many as pictures, they are
@@ -45,6 +51,7 @@ _POINTS = 49
 _FPS = 25.0
 _LABEL_FILE = re.compile(r"([FM]\d{3})_(T\d+)\.csv")
 _LABELS = ("AUCoding/AU_OCC", "AU_OCC", "BP4D-AUCoding/AU_OCC", "BP4D-AUCoding", "AUCoding")
+_INTENSITIES = ("AUCoding/AU_INT", "AU_INT", "BP4D-AUCoding/AU_INT")
 _PICTURES = ("Sequences(2D+3D)", "2D+3D", "Sequences", "BP4D-training", ".")
 _LANDMARKS = ("2DFeatures", "BP4D-fpoints")
 _LOOKED_FOR = (
@@ -86,6 +93,7 @@ def corpus(
             "aus": list(aus),
             "label_rule": OCCURRENCE,
         },
+        request={"intensities": graded} if (graded := sorted(_intensity_folders(raw_dir))) else None,
     )
 
 
@@ -107,6 +115,9 @@ def _list(raw_dir: Path, subject: str, task: str, picture_of_frame: int) -> List
     labels = first_folder(raw_dir, *_LABELS)
     assert labels is not None
     frames, intensity = _read_labels(labels / f"{name}.csv", remarks)
+    for au, below in _intensity_folders(raw_dir).items():
+        column = intensity[:, facs.CORPUS_AUS["bp4d"].index(au)]
+        _grade(column, frames.tolist(), au, below / f"{name}_{below.name}.csv", remarks)
     folder = first_folder(raw_dir, *(f"{parent}/{subject}/{task}" for parent in _PICTURES))
     there = numbered_pictures(folder) if folder else {}
     numbers = [int(frame) + picture_of_frame for frame in frames]
@@ -144,6 +155,38 @@ def _read_labels(path: Path, remarks: Remarks) -> tuple[np.ndarray, np.ndarray]:
     if not coded.all():
         remarks.add("uncoded", "no AU of its row is coded", *frames[~coded].tolist())
     return frames[coded], intensity[coded]
+
+
+def _intensity_folders(raw_dir: Path) -> dict[int, Path]:
+    """AU -> the folder of its intensities."""
+    folder = first_folder(raw_dir, *_INTENSITIES)
+    found = {path.name: path for path in sorted(folder.iterdir())} if folder else {}
+    return {au: found[name] for au in facs.CORPUS_AUS["bp4d"] for name in (f"AU{au:02d}",) if name in found}
+
+
+def _grade(column: np.ndarray, frames: list[int], au: int, path: Path, remarks: Remarks) -> None:
+    """Put intensities from 0 to 5 in the place of occurrence codes that they agree with."""
+    if not path.is_file():
+        remarks.add("intensity", f"no file AU_INT/{path.parent.name}/{path.name}", *frames, au=au)
+        return
+    position = {frame: i for i, frame in enumerate(frames)}
+    occurs, seen = column >= OCCURRENCE["min_intensity"], set()
+    for line in path.read_text(errors="replace").splitlines():
+        frame, _, code = (cell.strip().removesuffix(".0") for cell in line.partition(","))
+        i = position.get(int(frame)) if frame.isdecimal() else None
+        if i is None or code == "9" or np.isnan(column[i]):
+            continue  # a row of names, a frame without occurrence codes, or not coded
+        if i in seen:
+            reason = f"more than one row in {path.name}: the first is taken"
+        elif code not in ("0", "1", "2", "3", "4", "5"):
+            reason = f"value {code[:40]!r} in {path.name}, must be 0 to 5 or 9"
+        elif (int(code) >= OCCURRENCE["min_intensity"]) != occurs[i]:
+            reason = "it contradicts the occurrence code, which is kept"
+        else:
+            reason, column[i] = "", int(code)
+        seen.add(i)
+        if reason:
+            remarks.add("intensity", reason, frames[i], au=au)
 
 
 def _read_landmarks(raw_dir: Path, name: str, wanted: list[int], there: list[int]) -> Landmarks:

@@ -72,7 +72,7 @@ def corpus(
         about={
             "description": f"own folder, {len(pairs)} files, {len(subjects)} subjects ({by})",
             "licence": "that of its pictures",
-            "fps": 25.0,
+            "fps": None,  # each file has its own
             "aus": aus,
             "label_rule": {"min_intensity": float(min_intensity)},
             "folds": {"folder": _folds(table, subjects)},
@@ -121,8 +121,8 @@ def _read_table(raw_dir: Path) -> tuple[pd.DataFrame, dict[tuple[int, str], str]
     if unknown or twice or not columns or "video" not in table:
         raise ValueError(
             f"{path}: columns {list(table.columns)[:12]}; needed are video, frame and each AU once as AU12_c "
-            f"(occurrence) or AU12_r (intensity), with AUs of {list(facs.ACTION_UNITS)}; rename or remove "
-            f"{unknown[:5] or 'what is there twice'}"
+            f"(occurrence) or AU12_r (intensity), separated by commas and written like this, with AUs of "
+            f"{list(facs.ACTION_UNITS)}; rename or remove {unknown[:5] or 'what is there twice'}"
         )
     for name, default in (("frame", ""), ("fold", "")):
         if name not in table:

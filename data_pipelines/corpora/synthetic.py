@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from data_pipelines import records
-from data_pipelines.parts import Part
+from data_pipelines.parts import Laps, Part
 from data_pipelines.preparation import Corpus
 from data_pipelines.synthetic import Frame, SynthConfig, SynthFaces
 from data_pipelines.synthetic.faces import OCCURRENCE
@@ -66,12 +66,11 @@ def make_part(request: Mapping[str, Any], subject: int) -> Part:
     """Draw and align all frames of one person."""
     fields = [field.name for field in dataclasses.fields(SynthConfig)]
     config = SynthConfig(**{name: request[name] for name in fields})
-    faces = SynthFaces(config)
-    frames = [
-        _aligned(frame, request["alignment"])
-        for clip in range(config.shape.clips)
-        for frame in faces.clip(subject, clip)
-    ]
+    faces, laps, frames = SynthFaces(config), Laps(), []
+    for clip in range(config.shape.clips):
+        drawn = faces.clip(subject, clip)
+        laps.lap("drawing")
+        frames += [_aligned(frame, request["alignment"], laps) for frame in drawn]
     images, landmarks, intensity, video, number = zip(*frames, strict=True)
     return Part(
         list(images),
@@ -79,9 +78,13 @@ def make_part(request: Mapping[str, Any], subject: int) -> Part:
         np.stack(intensity),
         np.array(video, np.int32),
         np.array(number, np.int32),
+        seconds=laps.seconds,
     )
 
 
-def _aligned(frame: Frame, alignment: str) -> tuple[bytes, np.ndarray, np.ndarray, int, int]:
+def _aligned(frame: Frame, alignment: str, laps: Laps) -> tuple[bytes, np.ndarray, np.ndarray, int, int]:
     crop, matrix = align(frame.image, frame.lm98, alignment)
-    return records.encode(crop), transform_points(frame.lm98, matrix), frame.coded, frame.clip, frame.t
+    laps.lap("alignment")
+    jpeg = records.encode(crop)
+    laps.lap("JPEG")
+    return jpeg, transform_points(frame.lm98, matrix), frame.coded, frame.clip, frame.t

@@ -134,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     ladder.add_argument("--tier", default="small", help="tiny, small or default")
     ladder.add_argument("--every", type=int, default=1, help="look at every so-manieth frame")
     ladder.add_argument("--workers", type=int, default=1, help="processes that draw")
+    ladder.add_argument("--network", action="store_true", help="also train a small network: ten minutes")
     for command in (draw, sheet, clip, nuisance):
         command.add_argument("--out", type=Path, required=True, help=f"{', '.join(_SUFFIXES)} file")
     return parser
@@ -166,7 +167,8 @@ def _print_ladder(arguments: argparse.Namespace) -> int:
         )
     from data_pipelines.synthetic import ladder  # takes a second to import
 
-    print(ladder.table(ladder.ladder(SynthConfig(tier=arguments.tier), arguments.every, arguments.workers)))
+    config = SynthConfig(tier=arguments.tier)
+    print(ladder.table(ladder.ladder(config, arguments.every, arguments.workers, arguments.network)))
     return 0
 
 

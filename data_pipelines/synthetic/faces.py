@@ -204,11 +204,11 @@ class SynthFaces:
         """(frames, 3) degrees (yaw, pitch, roll) of a clip; as ``labels``."""
         return self._clip(subject, clip).moments.poses.copy()
 
-    def frame(self, subject: int, clip: int, t: int) -> Frame:
-        """Draw one frame.
+    def frame(self, subject: int, clip: int, t: int, contour: str = "3d") -> Frame:
+        """Draw one frame; ``contour`` of ``lm68`` and ``lm98`` as in ``Rendering.landmarks_3d``.
 
         Raises:
-          ValueError: no such subject, clip or frame.
+          ValueError: no such subject, clip, frame or contour.
         """
         state, person = self._clip(subject, clip), self.person(subject)
         _check_index("frame t", t, self.config.shape.frames)
@@ -225,7 +225,7 @@ class SynthFaces:
         noise = np.random.default_rng(np.random.SeedSequence(self._key(_FRAME, subject, clip, t)))
         rendering = photograph(person, weights, (yaw, pitch, roll), scene, self.config.shape.size, noise)
         au = state.labels[t].copy()
-        lm68 = rendering.landmarks(68)
+        lm68 = rendering.landmarks(68, contour)
         return Frame(
             image=rendering.image,
             au=au,
@@ -234,7 +234,7 @@ class SynthFaces:
             phase=state.phase[t].copy(),
             lm68=lm68,
             lm49=lm68[FROM_68_TO_49],
-            lm98=rendering.landmarks(98),
+            lm98=rendering.landmarks(98, contour),
             lm3d=rendering.landmarks_3d(68),
             visible=rendering.visible(68),
             visible98=rendering.visible(98),

@@ -26,7 +26,7 @@ from jaxau.morphable.grid import (
     sample,
 )
 from jaxau.morphable.head import EYEBALL_RADIUS
-from jaxau.morphable.landmarks import FROM_68_TO_49, LANDMARKS_68, LANDMARKS_98
+from jaxau.morphable.landmarks import FROM_68_TO_49, JAW_POINTS, LANDMARKS_68, LANDMARKS_98, on_outline
 from jaxau.morphable.shape import normals
 
 _LANE = 128  # covered pixels are shaded as rows of this many: cv2.remap wants two dimensions
@@ -57,23 +57,33 @@ class Rendering:
     fragments: Fragments
     occluder: Occluder | None
 
-    def landmarks_3d(self, points: int = 68) -> Floats:
+    def landmarks_3d(self, points: int = 68, contour: str = "3d") -> Floats:
         """(points, 3) float64 mm in the head frame; 49, 68 or 98 points.
 
+        Args:
+          points: of the scheme.
+          contour: "3d", jaw points are places of the jaw; "2d", they lie on the outline of the face where the
+            head hides them, as annotators of pictures mark them.
+
         Raises:
-          ValueError: another number of points.
+          ValueError: another number of points, or another contour.
         """
-        if points == 98:
-            on_skin = sample(self.vertices, LANDMARKS_98)
-            return np.concatenate([on_skin, self.pupils]).astype(np.float64)
-        if points not in (49, 68):
+        if points not in JAW_POINTS:
             raise ValueError(f"{points} landmarks: faces are drawn with 49, 68 or 98 of them")
-        on_skin = sample(self.vertices, LANDMARKS_68).astype(np.float64)
+        if contour not in ("2d", "3d"):
+            raise ValueError(f"contour {contour!r}: 3d (places of the jaw) or 2d (the outline)")
+        places = np.array(LANDMARKS_98 if points == 98 else LANDMARKS_68)
+        if contour == "2d":
+            jaw = slice(JAW_POINTS[points])
+            places[jaw] = on_outline(places[jaw], self.vertices, self.camera)
+        on_skin = sample(self.vertices, places).astype(np.float64)
+        if points == 98:
+            return np.concatenate([on_skin, self.pupils])
         return on_skin[FROM_68_TO_49] if points == 49 else on_skin
 
-    def landmarks(self, points: int = 68) -> Floats:
+    def landmarks(self, points: int = 68, contour: str = "3d") -> Floats:
         """(points, 2) float32 pixels (x, y); see ``landmarks_3d``."""
-        return self.camera.project(self.landmarks_3d(points))[0].astype(np.float32)
+        return self.camera.project(self.landmarks_3d(points, contour))[0].astype(np.float32)
 
     def visible(self, points: int = 68) -> Bools:
         """(points,) False where hair, the face itself or an occluder is in front, or off the picture.

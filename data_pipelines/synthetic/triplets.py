@@ -2,8 +2,13 @@
 
 Two distances between expressions that neither identity nor pose nor light can enter: how far the same mean
 face would move, and how far the AU intensities are apart. A triplet is kept only if both agree, with a
-margin, on which of the three is the odd one. The three people differ; in the hard ones the odd face is of the
-same person as one of the pair, so that whoever looks at people instead of expressions is wrong.
+margin, on which of the three is the odd one.
+
+Most triplets show three people. In the hard ones two faces are of one person, from different clips where
+there are several, and which two they are is drawn evenly over the three pairs: in a fifth of all triplets the
+odd face is of the same person as one of the pair, so that whoever looks at people instead of expressions is
+wrong, and in a tenth the pair is one person, so that he is right. Over the hard ones people tell nothing:
+looking at them is at chance, a third, and so is a distance of pixels.
 """
 
 import csv
@@ -14,6 +19,8 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from scipy.spatial.distance import pdist, squareform
+from sklearn.metrics.pairwise import euclidean_distances
 
 from data_pipelines.synthetic.faces import SynthFaces
 from data_pipelines.synthetic.profiles import PROFILES
@@ -24,13 +31,16 @@ from jaxau.morphable.head import REFERENCE_X, REFERENCE_Y
 from jaxau.morphable.identity import MODES
 from jaxau.morphable.shape import HeadShape
 
-HARD_SHARE = 0.2
+MISLEADING_SHARE, MATCHED_SHARE = 0.2, 0.1
+"""Of all triplets: the odd face is of the same person as one of the pair; the pair is one person."""
+
 _EVERY = 8  # frames of a clip from one candidate to the next
 _VERTEX_STEP = 2  # every second vertex each way tells as much
 _PRESENT = 1.5
 _FACE = (-118.0, 75.0)  # mm of height that the distance looks at
 _CLASSES = {1: "ONE_CLASS_TRIPLET", 2: "TWO_CLASS_TRIPLET", 3: "THREE_CLASS_TRIPLET"}
 _ANNOTATORS = 6
+_DRAWN, _MOST_DRAWS = 20_000, 500
 
 
 class Triplets(NamedTuple):
@@ -39,16 +49,21 @@ class Triplets(NamedTuple):
     Attributes:
       frames: (n, 3, 3) int: subject, clip, t of anchor, positive and negative.
       triplet_class: (n,) how many different kinds of expression the three show, 1 to 3.
-      hard: (n,) whether the negative is of the same person as the anchor or the positive.
+      shared: (n,) who is of one person: 0 nobody, 1 anchor and positive, 2 the negative and one of these.
       movement: (n, 3) mm, distances positive-negative, anchor-negative, anchor-positive on the mean face.
       intensity: (n, 3) the same in AU intensities.
     """
 
     frames: Ints
     triplet_class: Ints
-    hard: Bools
+    shared: Ints
     movement: Floats
     intensity: Floats
+
+    @property
+    def hard(self) -> Bools:
+        """(n,) whether two of the three are of one person."""
+        return np.asarray(self.shared > 0)
 
 
 @lru_cache(maxsize=1)
@@ -93,64 +108,85 @@ def draw_triplets(
     Raises:
       ValueError: fewer than three subjects, or a margin outside 0..1.
     """
-    if len(set(subjects)) < 3:
+    people = sorted(set(subjects))
+    if len(people) < 3:
         raise ValueError(f"subjects {list(subjects)}: triplets show three people, name at least three")
     if not 0 < margin <= 1:
         raise ValueError(f"margin = {margin}: use more than 0 (strict) to 1 (any order)")
     pool = np.array(
         [
             (subject, clip, t)
-            for subject in subjects
+            for subject in people
             for clip in range(faces.config.shape.clips)
             for t in range(0, faces.config.shape.frames, _EVERY)
         ]
     )
     labels = np.stack([faces.labels(subject, clip)[t] for subject, clip, t in pool])
-    moved, kind = movement(labels), kinds(labels)
+    distances = euclidean_distances(movement(labels)), squareform(pdist(labels))
+    kind = kinds(labels)
     rng = np.random.default_rng([seed, faces.config.seed])
-    hard_wanted = round(HARD_SHARE * count)
-    kept: dict[bool, list[tuple[Ints, Floats, Floats]]] = {True: [], False: []}
-    wanted = {True: hard_wanted, False: count - hard_wanted}
-    for _ in range(500):
-        if all(sum(len(part[0]) for part in kept[hard]) >= wanted[hard] for hard in kept):
+    misleading, matched = round(MISLEADING_SHARE * count), round(MATCHED_SHARE * count)
+    wanted = {0: count - misleading - matched, 1: matched, 2: misleading}
+    kept: dict[int, list[Ints]] = {shared: [np.zeros((0, 3), int)] for shared in wanted}
+    for _ in range(_MOST_DRAWS):
+        if all(sum(map(len, kept[shared])) >= number for shared, number in wanted.items()):
             break
-        three = rng.integers(len(pool), size=(20_000, 3))
-        by_movement = _pair_distances(moved, three)
-        by_intensity = _pair_distances(labels, three)
-        agreed = by_movement.argmin(1) == by_intensity.argmin(1)
-        agreed &= _is_clear(by_movement, margin) & _is_clear(by_intensity, margin)
-        three, by_movement, by_intensity = (x[agreed] for x in (three, by_movement, by_intensity))
-        odd = by_intensity.argmin(1)
-        order = np.stack([(odd + 1) % 3, (odd + 2) % 3, odd], 1)
-        three, by_movement, by_intensity = (
-            np.take_along_axis(x, order, 1) for x in (three, by_movement, by_intensity)
-        )
-        anchor, positive, negative = pool[three, 0].T
-        shared = (negative == anchor) | (negative == positive)
-        for hard, fits in ((True, shared), (False, ~shared)):
-            fits = fits & (anchor != positive)
-            kept[hard].append((three[fits], by_movement[fits], by_intensity[fits]))
+        three = _with_odd_last(_draw_three(rng, pool), distances, margin)
+        found = _shared(pool[three, 0])
+        for shared in kept:
+            kept[shared].append(three[found == shared])
     else:
         raise ValueError(
             f"{count} triplets with margin {margin} were not found among {len(pool)} faces: ask for fewer, "
             "or take more people or a wider margin"
         )
-    chosen = [
-        tuple(np.concatenate(parts)[: wanted[hard]] for parts in zip(*kept[hard], strict=True))
-        for hard in kept
-    ]
-    three, by_movement, by_intensity = (np.concatenate(parts) for parts in zip(*chosen, strict=True))
-    is_hard = np.arange(count) < hard_wanted
-    classes = np.array([len(set(row)) for row in kind[three]])
-    mixed = rng.permutation(count)
-    fields = (pool[three], classes, is_hard, by_movement, by_intensity)
-    return Triplets(*(field[mixed] for field in fields))
+    chosen = np.concatenate([np.concatenate(kept[shared])[:number] for shared, number in wanted.items()])
+    three = chosen[rng.permutation(count)]
+    return Triplets(
+        frames=pool[three],
+        triplet_class=np.array([len(set(row)) for row in kind[three]]),
+        shared=_shared(pool[three, 0]),
+        movement=_of_pairs(distances[0], three),
+        intensity=_of_pairs(distances[1], three),
+    )
 
 
-def _pair_distances(values: Floats, three: Ints) -> Floats:
+def _draw_three(rng: np.random.Generator, pool: Ints) -> Ints:
+    """(m, 3) rows of the pool: three people, or two faces of one person, of different clips, and another."""
+    three = rng.integers(len(pool), size=(_DRAWN, 3))
+    subjects, clips = pool[:, 0], pool[:, 1]
+    each = len(pool) // len(np.unique(subjects))
+    two = three[: _DRAWN // 2]
+    two[:, 1] = two[:, 0] // each * each + two[:, 1] % each  # of the first one's person
+    elsewhere = clips if clips.any() else np.arange(len(pool))
+    apart = elsewhere[two[:, 0]] != elsewhere[two[:, 1]]
+    two = two[apart & (subjects[two[:, 0]] != subjects[two[:, 2]])]
+    others = three[_DRAWN // 2 :]
+    differ = (np.diff(np.sort(subjects[others], 1), axis=1) > 0).all(1)
+    return np.concatenate([two, others[differ]])
+
+
+def _with_odd_last(three: Ints, distances: tuple[Floats, Floats], margin: float) -> Ints:
+    """Those of (m, 3) whose odd face is clear and the same by both distances, as the third."""
+    by_movement, by_intensity = (_of_pairs(distance, three) for distance in distances)
+    agreed = by_movement.argmin(1) == by_intensity.argmin(1)
+    agreed &= _is_clear(by_movement, margin) & _is_clear(by_intensity, margin)
+    odd = by_intensity[agreed].argmin(1)
+    order = np.stack([(odd + 1) % 3, (odd + 2) % 3, odd], 1)
+    return np.take_along_axis(three[agreed], order, 1)
+
+
+def _shared(subjects: Ints) -> Ints:
+    """(n,) of the subjects (n, 3) of anchor, positive and negative: see ``Triplets.shared``."""
+    anchor, positive, negative = subjects.T
+    misleads = (negative == anchor) | (negative == positive)
+    return np.where(anchor == positive, 1, np.where(misleads, 2, 0))
+
+
+def _of_pairs(distance: Floats, three: Ints) -> Floats:
     """(n, 3): the distance between the two others, for each of the three."""
-    a, b, c = (values[three[:, i]] for i in range(3))
-    return np.stack([np.linalg.norm(x - y, axis=1) for x, y in ((b, c), (a, c), (a, b))], 1)
+    a, b, c = three.T
+    return np.stack([distance[b, c], distance[a, c], distance[a, b]], 1)
 
 
 def _is_clear(distances: Floats, margin: float) -> Bools:

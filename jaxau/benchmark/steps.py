@@ -65,6 +65,7 @@ class CompiledStage:
         self.batch = sharding.shard_batch(noise, self._mesh)
 
         network, loss = models.create(config, name), models.create_loss(config, name)
+        role = models.role(config, name)
         optimizer = optim.make_optimizer(stage, total_steps=1000)
         loss_state = loss.init(noise_statistics(len(config.data.aus)))
         init = train._make_init(self.config, name, network, optimizer, loss_state)
@@ -78,14 +79,14 @@ class CompiledStage:
             infer: Any = evaluate.make_eval_step(network)
             self._infer, of_inference = _compile(infer, self._variables, self.batch["image"])
             of_inference["first_step_seconds"] = of_inference["compile_seconds"] + seconds_of(self.infer)
-            step: Any = train.make_train_step(network, loss, optimizer, stage, placement)
+            step: Any = train.make_train_step(network, loss, stage, role, optimizer, placement)
             self._train, of_training = _compile(step, self._state, self.batch)
             first = init_seconds + of_training["compile_seconds"]
             of_training["first_step_seconds"] = first + seconds_of(self.train)
         image = self.batch["image"]
         of_inference["macs"] = complexity.count_macs(network.apply, self._variables, image)
         of_training["macs"] = complexity.count_macs(
-            lambda state, batch: train.loss_and_gradients(network, loss, stage, state, batch)[0],
+            lambda state, batch: train.loss_and_gradients(network, loss, stage, role, state, batch)[0],
             self._state,
             self.batch,
         )

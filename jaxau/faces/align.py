@@ -16,17 +16,29 @@ _BOX_ENLARGEMENT = 2.9
 _BORDER = (128, 128, 128)
 
 
+# Where the five points lie in AUNet's input, as shares of its side: its public code cuts out a square of
+# (width + height) / 1.3 about the middle of a RetinaFace box, and this is the mean, made symmetric, of 22
+# faces in photographs and video frames as YuNet (of the same training data) boxes and marks them.
+_TEMPLATE = np.array([[0.370, 0.415], [0.630, 0.415], [0.500, 0.567], [0.380, 0.666], [0.620, 0.666]])
+
+
 @dataclass(frozen=True)
 class Alignment:
-    """A similarity transform to a square crop of ``size`` pixels around ``boxes`` times JAA-Net's box."""
+    """A similarity transform to a square crop of ``size`` pixels around ``boxes`` times JAA-Net's box.
+
+    A network is given the whole crop, or, where the alignment is ``fitted``, the part of it in which the five
+    points come closest to AUNet's template (`input_matrix`).
+    """
 
     name: str
     size: int
     boxes: float = 1.0
+    fitted: bool = False
 
 
 ALIGNMENTS = {
-    a.name: a for a in (Alignment("jaa200", 200), Alignment("jaa256", 256), Alignment("wide", 448, 2.2))
+    a.name: a
+    for a in (Alignment("jaa200", 200), Alignment("jaa256", 256), Alignment("wide", 448, 2.2, fitted=True))
 }
 """``wide`` has room around the face to be turned, shifted and scaled, and for landmarks of the jaw."""
 
@@ -109,15 +121,18 @@ def align(image: np.ndarray, landmarks: np.ndarray, alignment: str) -> tuple[np.
         )
     matrix = alignment_matrix(landmarks, alignment)
     size = ALIGNMENTS[alignment].size
-    crop = cv2.warpAffine(
+    return _bilinear(image, matrix, size), matrix
+
+
+def _bilinear(image: np.ndarray, matrix: np.ndarray, side: int) -> np.ndarray:
+    return cv2.warpAffine(
         image,
         matrix,
-        (size, size),
+        (side, side),
         flags=cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=_BORDER,
     )
-    return crop, matrix
 
 
 def transform_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -133,14 +148,98 @@ def transform_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return np.asarray(points) @ matrix[:, :2].T + matrix[:, 2]
 
 
-def to_network_input(crop: np.ndarray, image_size: int, resize_to: int) -> np.ndarray:
+def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The rotation, scale and shift that carry points as closely as possible (least squares) to others.
+
+    Args:
+      source: (p, 2), not all the same.
+      target: (p, 2).
+
+    Returns:
+      (2, 3) float64: target ~ matrix @ (x, y, 1).
+    """
+    # As complex numbers: target = a source + b.
+    z, w = (np.ascontiguousarray(points, np.float64).view(complex)[:, 0] for points in (source, target))
+    centered = z - z.mean()
+    a = np.vdot(centered, w - w.mean()) / np.vdot(centered, centered).real
+    b = w.mean() - a * z.mean()
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
+
+
+def then(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The transform (2, 3) that does ``first``, then ``second``."""
+    return np.column_stack([second[:, :2] @ first[:, :2], second[:, :2] @ first[:, 2] + second[:, 2]])
+
+
+def input_matrix(alignment: str, landmarks: np.ndarray, side: int) -> np.ndarray:
+    """The transform from an aligned crop to the picture of ``side`` pixels from which the input is cut.
+
+    Args:
+      alignment: of the crop.
+      landmarks: (p, 2) pixels of the crop, NaN where the face has none; only a fitted alignment uses them,
+        and without them takes what would be its part of the crop if the face were the template.
+      side: of the picture in pixels.
+
+    Returns:
+      (2, 3) float64.
+    """
+    known = ALIGNMENTS[alignment]
+    if not known.fitted:  # it is the outer edges of the pixels that coincide, not their centres
+        scale = side / known.size
+        return np.array([[scale, 0.0, scale / 2 - 0.5], [0.0, scale, scale / 2 - 0.5]])
+    template = _TEMPLATE * side - 0.5
+    if not np.isfinite(landmarks).all():
+        return cv2.invertAffineTransform(alignment_matrix(template, alignment))
+    return similarity(five_points(landmarks), template)
+
+
+def resize(image: np.ndarray, side: int) -> np.ndarray:
+    """A square picture at another size: bilinear, but area average where it is reduced to half or less.
+
+    The pixels' outer edges coincide. To between half and full size bilinear is a tenth of the work of an area
+    average, and little detail is lost or feigned.
+    """
+    if len(image) == side:
+        return image
+    way = cv2.INTER_AREA if 2 * side <= len(image) else cv2.INTER_LINEAR
+    return cv2.resize(image, (side, side), interpolation=way)
+
+
+def warp(image: np.ndarray, matrix: np.ndarray, side: int) -> np.ndarray:
+    """A picture through a similarity (or its mirror image): one bilinear interpolation, grey 128 outside.
+
+    What is reduced to half or less is first averaged over blocks of whole pixels, so that detail finer than
+    the new pixels does not appear as false detail.
+
+    Args:
+      image: (h, w, 3) uint8.
+      matrix: (2, 3), from the picture to the result.
+      side: of the result in pixels.
+
+    Returns:
+      (side, side, 3) uint8.
+    """
+    blocks = int(1 / np.sqrt(abs(np.linalg.det(matrix[:, :2]))) + 1e-6)
+    if blocks >= 2:
+        height, width = (length // blocks for length in image.shape[:2])
+        scale = np.array([image.shape[1] / width, image.shape[0] / height])
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        matrix = then(np.column_stack([np.diag(scale), scale / 2 - 0.5]), matrix)
+    return _bilinear(image, matrix, side)
+
+
+def to_network_input(
+    crop: np.ndarray, landmarks: np.ndarray, alignment: str, image_size: int, resize_to: int
+) -> np.ndarray:
     """The part of an aligned crop that a network sees outside training.
 
     Args:
       crop: (s, s, 3) uint8 from `align`.
+      landmarks: (p, 2) pixels of the crop, NaN where the face has none; see `input_matrix`.
+      alignment: of the crop.
       image_size: side of the network's input in pixels.
-      resize_to: side to which the crop is resized (area average) before its centre is cut out;
-        0 resizes it to ``image_size``, so that nothing is cut away.
+      resize_to: side to which the crop (of a fitted alignment its part) is resized before the centre is cut
+        out; 0 resizes it to ``image_size``, so that nothing is cut away.
 
     Returns:
       (image_size, image_size, 3) uint8.
@@ -154,7 +253,9 @@ def to_network_input(crop: np.ndarray, image_size: int, resize_to: int) -> np.nd
             f"resize_to={resize_to} with image_size={image_size}: the resized crop must not be "
             "smaller than the network's input; use resize_to=0 or a larger number"
         )
-    if crop.shape[:2] != (resize_to, resize_to):
-        crop = cv2.resize(crop, (resize_to, resize_to), interpolation=cv2.INTER_AREA)
+    if ALIGNMENTS[alignment].fitted:
+        whole = warp(crop, input_matrix(alignment, landmarks, resize_to), resize_to)
+    else:
+        whole = resize(crop, resize_to)
     start = (resize_to - image_size) // 2
-    return np.ascontiguousarray(crop[start : start + image_size, start : start + image_size])
+    return np.ascontiguousarray(whole[start : start + image_size, start : start + image_size])

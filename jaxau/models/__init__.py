@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxau import complexity, facs
-from jaxau.config import Config, check_names, check_values
-from jaxau.models import aar, lac
+from jaxau.config import Config, View, check_names, check_values
+from jaxau.models import aar, aunet, fan, label_vae, lac
+from jaxau.morphable.expression import SHAPES
 
 
 class Loss(Protocol):
@@ -29,17 +30,81 @@ class Loss(Protocol):
         """The state at the start of the next epoch."""
 
 
+class Role(NamedTuple):
+    """What a stage is to its network.
+
+    Attributes:
+      loss: of the stage.
+      views: what its batches may be.
+      inputs: fields of a batch that the network is given, in this order, in training and in prediction.
+      targets: further fields that the network is given by name, in training alone.
+      fields: fields of the network that the stage decides.
+      selects: what chooses the epoch on the inner subjects: "f1", the mean F1 of the AUs that the network's
+        ``logits`` detect, or a term of the loss, of which the highest is best, with "-" before it the lowest;
+        "" = nothing, the last epoch is taken.
+    """
+
+    loss: type
+    views: tuple[View, ...]
+    inputs: tuple[str, ...] = ("image",)
+    targets: tuple[str, ...] = ()
+    fields: Mapping[str, Any] = {}
+    selects: str = "f1"
+
+    @property
+    def detects_aus(self) -> bool:
+        """Whether the stage's model can be scored and used as a detector of AUs."""
+        return self.selects == "f1"
+
+
 class Paper(NamedTuple):
-    """A network, the loss of each of its stages, and the input that the paper's complexity refers to."""
+    """A network, what each of its stages is, and the input that the paper's complexity refers to.
+
+    ``frozen`` are prefixes of parameters that no stage trains.
+    """
 
     network: type[nn.Module]
-    losses: Mapping[str, type]
+    stages: Mapping[str, Role]
     input_shape: tuple[int, ...]
+    frozen: tuple[str, ...] = ()
 
+
+_STILLS, _CLIPS = {"temporal": False}, {"temporal": True}
+_LABELS = ("au", "au_mask", "corpus")
 
 MODELS: dict[str, Paper] = {
-    "aar": Paper(aar.AAR, {"frames": aar.AttentionLoss, "features": aar.FeaturesLoss}, (1, 1, 176, 176, 3)),
-    "lac": Paper(lac.LAC, {"frames": lac.LACLoss, "clips": lac.LACLoss}, (1, 16, 224, 224, 3)),
+    "aar": Paper(
+        aar.AAR,
+        {
+            "frames": Role(aar.AttentionLoss, ("frames",), fields=_STILLS),
+            "cache": Role(aar.AttentionLoss, ("frames",), fields=_STILLS),
+            "features": Role(aar.FeaturesLoss, ("features",), ("features",), fields=_CLIPS),
+        },
+        (1, 1, 176, 176, 3),
+    ),
+    "aunet": Paper(
+        aunet.AUNet,
+        {
+            "labels": Role(label_vae.LabelLoss, ("labels",), _LABELS, fields={"part": "labels"}, selects=""),
+            "flow": Role(aunet.AULoss, ("tuples",), ("image", "flow"), _LABELS, {"part": "flow"}),
+            "tuples": Role(aunet.AULoss, ("tuples", "frames"), ("image",), _LABELS, {"part": "tuples"}),
+        },
+        (1, 3, 256, 256, 3),
+        frozen=("fan", "vae"),
+    ),
+    "fan": Paper(
+        fan.FAN,
+        {"landmarks": Role(fan.LandmarksLoss, ("landmarks",), selects="-nme")},
+        (1, 256, 256, 3),
+    ),
+    "lac": Paper(
+        lac.LAC,
+        {
+            "frames": Role(lac.LACLoss, ("frames",), fields=_STILLS),
+            "clips": Role(lac.LACLoss, ("clips",), fields=_CLIPS),
+        },
+        (1, 16, 224, 224, 3),
+    ),
 }
 
 
@@ -50,34 +115,88 @@ def paper(name: str) -> Paper:
     return MODELS[name]
 
 
+def role(config: Config, stage: str) -> Role:
+    """What ``stage`` is to the network of ``config``.
+
+    Raises:
+      ValueError: unknown network or stage, or a view that it cannot have.
+    """
+    known = paper(config.name).stages
+    if stage not in config.stages:
+        raise ValueError(f"stage {stage!r}: not in this run, choose from {list(config.stages)}")
+    if stage not in known:
+        raise ValueError(f"config.stages.{stage}: {config.name} has the stages {list(known)}")
+    view = config.stages[stage].view
+    if view not in known[stage].views:
+        raise ValueError(
+            f"config.stages.{stage}.view={view!r}: of {config.name} it is one of {list(known[stage].views)}"
+        )
+    return known[stage]
+
+
 def create(config: Config, stage: str) -> nn.Module:
     """The network of ``config`` as ``stage`` runs it.
 
     Raises:
       ValueError: unknown network, stage, or field of the network.
     """
-    network = paper(config.name).network
-    if stage not in config.stages:
-        raise ValueError(f"stage {stage!r}: not in this run, choose from {list(config.stages)}")
-    fields = [f.name for f in dataclasses.fields(network) if f.name not in _SET_HERE]
-    check_names(fields, config.network, "config.network")
-    temporal = config.stages[stage].view != "frames"
+    network, decided = paper(config.name).network, role(config, stage).fields
+    corpora = (config.data.corpus, *config.data.mixture)
+    given = {"aus": config.data.aus, "corpora": corpora, "dtype": jnp.dtype(config.dtype)}
+    fields = [f.name for f in dataclasses.fields(network)]
+    decides = {name for of in paper(config.name).stages.values() for name in of.fields}
+    free = [name for name in fields if name not in {*given, *decides, "parent", "name"}]
+    check_names(free, config.network, "config.network")
     chosen = check_values(network, config.network, "config.network")
-    return network(aus=config.data.aus, temporal=temporal, dtype=jnp.dtype(config.dtype), **chosen)
-
-
-_SET_HERE = ("aus", "temporal", "dtype", "parent", "name")
+    return network(**{name: value for name, value in given.items() if name in fields}, **decided, **chosen)
 
 
 def create_loss(config: Config, stage: str) -> Loss:
     """The loss of ``stage``; ValueError on an option that it does not have."""
-    known = paper(config.name).losses
-    if stage not in known:
-        raise ValueError(f"config.stages.{stage}: {config.name} has the stages {list(known)}")
-    options = config.stages[stage].loss
+    loss, options = role(config, stage).loss, config.stages[stage].loss
     path = f"config.stages.{stage}.loss"
-    check_names([f.name for f in dataclasses.fields(known[stage])], options, path)
-    return known[stage](**check_values(known[stage], options, path))
+    check_names([f.name for f in dataclasses.fields(loss)], options, path)
+    return loss(**check_values(loss, options, path))
+
+
+def arguments(of: Role, batch: Mapping[str, Any], train: bool) -> tuple[list[Any], dict[str, Any]]:
+    """What the network is given of a batch: by position and, in training, by name."""
+    return [batch[name] for name in of.inputs], {name: batch[name] for name in of.targets if train}
+
+
+def first_batch(config: Config, stage: str) -> dict[str, jax.ShapeDtypeStruct]:
+    """A batch of one example, as shapes, with which the variables of a stage's network are initialised.
+
+    Where features are the input it holds images instead: the model has what makes the features, too.
+    """
+    view = config.stages[stage].view
+    lead = {"tuples": (1, 3), "triplets": (1, 3)}.get(view, (1,))
+    if view in ("clips", "features"):
+        lead = (1, config.data.clip_length)
+    side = config.data.image_size
+    return _shapes((*lead, side, side, 3), len(config.data.aus))
+
+
+def abstract_variables(config: Config, stage: str) -> Any:
+    """Shapes of the variables of a stage's network; ``batch_stats`` are empty where it has none."""
+    given, named = arguments(role(config, stage), first_batch(config, stage), train=True)
+    found = jax.eval_shape(create(config, stage).init, jax.random.key(0), *given, **named)
+    return {"batch_stats": {}, **found}
+
+
+def _shapes(image: tuple[int, ...], num_aus: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """Every field that some network is given, for ``image`` (b, ..., h, w, 3)."""
+    b, side, shape = image[0], image[-2], jax.ShapeDtypeStruct
+    return {
+        "image": shape(image, jnp.uint8),
+        "features": shape(image, jnp.uint8),
+        "au": shape((b, num_aus), jnp.int32),
+        "au_mask": shape((b, num_aus), jnp.bool_),
+        "corpus": shape((b,), jnp.int32),
+        "expression": shape((b, len(SHAPES)), jnp.float32),
+        "expression_mask": shape((b,), jnp.bool_),
+        "flow": shape((b, side, side, 4), jnp.float32),
+    }
 
 
 def describe(name: str, num_aus: int = 12) -> dict[str, Any]:
@@ -93,14 +212,20 @@ def describe(name: str, num_aus: int = 12) -> dict[str, Any]:
     if not 1 <= num_aus <= len(known):
         raise ValueError(f"{num_aus} AUs: give between 1 and {len(known)}")
     spec = paper(name)
-    network = spec.network(aus=known[:num_aus])
-    image = jax.ShapeDtypeStruct(spec.input_shape, jnp.uint8)
-    variables = jax.eval_shape(network.init, jax.random.key(0), image)
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    has_aus = "aus" in [f.name for f in dataclasses.fields(spec.network)]
+    last = list(spec.stages.values())[-1]
+    network = spec.network(**{"aus": known[:num_aus]} if has_aus else {}, **last.fields)
+    given, named = arguments(last, _shapes(spec.input_shape, num_aus), train=True)
+    variables = jax.eval_shape(network.init, jax.random.key(0), *given, **named)
+    sizes = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf.size
+        for path, leaf in jax.tree_util.tree_leaves_with_path(variables["params"])
+    }
+    frozen = [size for path, size in sizes.items() if path.startswith(tuple(f"{p}/" for p in spec.frozen))]
     return {
         "network": name,
-        "parameters": parameters,
-        "trainable_parameters": parameters,
-        "macs": complexity.count_macs(network.apply, variables, image),
+        "parameters": sum(sizes.values()),
+        "trainable_parameters": sum(sizes.values()) - sum(frozen),
+        "macs": complexity.count_macs(network.apply, variables, *given),
         "input": list(spec.input_shape),
     }

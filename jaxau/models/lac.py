@@ -70,7 +70,7 @@ class LAC(nn.Module):
         chex.assert_rank(image, 5 if self.temporal else {4, 5})
         leading, num_aus = image.shape[:-3], len(self.aus)
         x = layers.normalize(image, layers.IMAGENET_MEAN, layers.IMAGENET_STD)
-        trunk = ResNet(self.block, self.stage_sizes, self.widths, self.stem, self.dtype, name="trunk")
+        trunk = ResNet(self.block, self.stage_sizes, self.widths, self.stem, dtype=self.dtype, name="trunk")
         f = trunk(x.reshape(-1, *image.shape[-3:]), use_running_average=not train)
         f = f.astype(jnp.float32).reshape(*leading, *f.shape[1:])  # (b, [t], i, j, c)
 

@@ -4,11 +4,13 @@ A landmark is a fractional (row, column) of the grid, so it follows identity, ex
 exactly. 68 points are in the iBUG / Multi-PIE order, 98 in the WFLW order, both 0-based and
 starting at the subject's right ear (image left); 49 are 68 without the jaw and the inner mouth
 corners. Both schemes are laid on the mesh on their own: there is no exact map from 68 to 98.
-Jaw points are the three-dimensional (semantic) ones, not the silhouette.
+Jaw points are the three-dimensional (semantic) ones, and not the silhouette that annotators of pictures mark
+where a head is turned; ``on_outline`` gives that.
 """
 
 import numpy as np
 
+from jaxau.morphable.camera import Camera
 from jaxau.morphable.grid import (
     ABOVE_EYE_SLIT,
     ABOVE_LIP_SLIT,
@@ -22,6 +24,7 @@ from jaxau.morphable.grid import (
     MIDDLE,
     ROW_HEIGHT,
     Floats,
+    sample,
 )
 from jaxau.morphable.head import (
     EYE_INNER,
@@ -139,3 +142,28 @@ LANDMARKS_98 = _points_98()
 
 FROM_68_TO_49 = np.r_[17:60, 61:64, 65:68]
 """Indices of the 49 points among the 68."""
+
+JAW_POINTS = {49: 0, 68: 17, 98: 33}
+"""How many of the first landmarks of a scheme are of the jaw."""
+
+_FRONT = np.flatnonzero(np.abs(AZIMUTH) <= 100)  # columns that can be on the outline of a face
+
+
+def on_outline(places: Floats, vertices: Floats, camera: Camera) -> Floats:
+    """Jaw places moved along their rows to the outline of the face, where the head hides them from a camera.
+
+    Several points of the far side of a turned jaw come to lie together: they have one row.
+
+    Args:
+      places: (n, 2) fractional (row, column) of the jaw.
+      vertices: (ROWS, COLUMNS, 3) mm, head frame.
+      camera: that looks at them.
+    """
+    (top, bottom), _ = camera.project(np.array([[0.0, 50.0, 60.0], [0.0, -50.0, 60.0]]))
+    across = np.array([[0.0, 1.0], [-1.0, 0.0]]) @ (bottom - top)
+    moved = np.array(places)
+    for place in moved:
+        row = np.stack([np.full(len(_FRONT), place[0]), _FRONT], -1)
+        reach = camera.project(sample(vertices, row).astype(np.float64))[0] @ across
+        place[1] = np.clip(place[1], _FRONT[reach.argmin()], _FRONT[reach.argmax()])
+    return moved

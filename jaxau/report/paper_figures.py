@@ -8,14 +8,17 @@ from typing import Any
 
 import cv2
 import numpy as np
+from flax import linen as nn
+from flax import traverse_util
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from jaxau import checkpoint, evaluate, facs, files
+from jaxau import checkpoint, evaluate, facs, files, metrics, models
 from jaxau import config as config_lib
 from jaxau.config import Config
+from jaxau.models import fan
 from jaxau.models.aar import AttentionLoss, adjacency, attention_target
-from jaxau.report import examples, figures
+from jaxau.report import examples, face_figures, figures
 
 Draw = Callable[[Mapping[str, Path], Callable[[Config], Any]], dict[str, Figure]]
 
@@ -149,6 +152,138 @@ def draw_adjacency(runs: Mapping[str, Path], make_data: Callable[[Config], Any])
     return drawn
 
 
+def draw_feature_maps(runs: Mapping[str, Path], make_data: Callable[[Config], Any]) -> dict[str, Figure]:
+    """Mean size of the features at three resolutions, of ResNet18 and AU-FAN (AUNet, Fig. 6)."""
+    drawn = {}
+    for label, run in runs.items():
+        model, faces, _ = _test_faces(run, make_data)
+        layers = ("layer1_1", "layer2_1", "layer3_1")
+        if model.network.trunk == "fan":
+            layers = ("convnet_0", "convnet_2", "convnet_4")
+        _, found = _look_inside(model, faces["image"], layers)
+        maps = {f"{maps.shape[1]} x {maps.shape[2]}": _strength(maps) for maps in found.values()}
+        drawn[f"{label}: mean size of the features at three resolutions"] = face_figures.map_grid(
+            faces["image"], maps
+        )
+    return drawn
+
+
+def draw_motion_maps(runs: Mapping[str, Path], make_data: Callable[[Config], Any]) -> dict[str, Figure]:
+    """Features of the frame, and of what changes around it, in faces with AUs (AUNet, Fig. 9)."""
+    drawn = {}
+    for label, run in runs.items():
+        model, faces, truth = _test_faces(run, make_data)
+        _, found = _look_inside(model, faces["image"], ("conv1x1", "conv1x1_diff"))
+        maps = {"static": _strength(found["conv1x1"]), "dynamic": _strength(found["conv1x1_diff"])}
+        names = [
+            " ".join(facs.column(au) for au, there in zip(model.info["aus"], row, strict=True) if there)
+            for row in truth
+        ]
+        drawn[
+            f"{label}: mean size of the features of the frame, and of its differences from its neighbours"
+        ] = face_figures.map_grid(_middle(faces["image"]), maps, names)
+    return drawn
+
+
+def draw_failures(runs: Mapping[str, Path], make_data: Callable[[Config], Any]) -> dict[str, Figure]:
+    """The test faces that a detector gets most wrong, with the landmarks of its FAN (AUNet, Fig. 7)."""
+    drawn = {}
+    for label, run in runs.items():
+        model, faces, truth = _test_faces(run, make_data, "failures")
+        outputs, _ = _look_inside(model, faces["image"], ())
+        landmarks = fan.to_pixels(fan.decode(outputs["heatmaps"])[0])
+        probability = np.asarray(1 / (1 + np.exp(-outputs["logits"])))
+        names = []
+        for row, there in zip(probability, truth, strict=True):
+            found = row >= np.array(model.info["thresholds"])
+            aus = [facs.column(au).removeprefix("AU") for au in model.info["aus"]]
+            missed = " ".join(au for au, f, t in zip(aus, found, there, strict=True) if t and not f)
+            invented = " ".join(au for au, f, t in zip(aus, found, there, strict=True) if f and not t)
+            names.append(f"missed: {missed or 'none'}\ninvented: {invented or 'none'}")
+        drawn[f"{label}: the test faces that it gets most wrong, and the FAN's landmarks"] = (
+            face_figures.faces(_middle(faces["image"]), np.asarray(landmarks), names)
+        )
+    return drawn
+
+
+def draw_predicted_relations(
+    runs: Mapping[str, Path], make_data: Callable[[Config], Any]
+) -> dict[str, Figure]:
+    """Correlations between the AUs of the truth and of the predictions, and as graphs (AUNet, Fig. 8)."""
+    drawn = {}
+    for label, run in runs.items():
+        config, found = _last_predictions(run)
+        scores = evaluate.read_scores(run / "eval" / config.data.corpus)
+        stage = scores["stages"][list(config.stages)[-1]]
+        threshold = [row["threshold"] for row in stage[evaluate.rules(stage)[-1]]["per_au"]]
+        present = found["probability"] >= np.array(threshold)
+        values = {"truth": found["truth"], f"{label}, predictions": present}
+        panels = {name: metrics.adjacency(value, found["mask"]) for name, value in values.items()}
+        caption = f"{label}: correlations between AUs"
+        drawn[caption] = figures.matrices(panels, config.data.aus)
+        drawn[f"{caption} beyond .2, as a graph"] = face_figures.relation_graph(panels, config.data.aus)
+    return drawn
+
+
+def draw_timeline(runs: Mapping[str, Path], make_data: Callable[[Config], Any]) -> dict[str, Figure]:
+    """Predictions over the test video in which AUs come and go most, and the truth (AUNet, Fig. 10)."""
+    drawn = {}
+    for label, run in runs.items():
+        config, found = _last_predictions(run)
+        records = examples.choose_records(found)["sequence"]
+        first = int(np.flatnonzero(found["record"] == records[0])[0])
+        rows = (found["subject"] == found["subject"][first]) & (found["video"] == found["video"][first])
+        order = np.flatnonzero(rows)[np.argsort(found["frame"][rows])]
+        rate = make_data(config).manifest.get("fps") or _FRAME_RATE
+        model = checkpoint.load_model(run)
+        truth = found["truth"][order] * found["mask"][order]
+        drawn[f"{label}: probability over one test video (band: the AU is present; line: threshold)"] = (
+            figures.timeline(
+                found["frame"][order] / rate,
+                found["probability"][order],
+                truth,
+                config.data.aus,
+                model.info["thresholds"],
+            )
+        )
+    return drawn
+
+
+_FRAME_RATE = 25.0  # of BP4D, for corpora that do not say theirs
+
+
+def _last_predictions(run: Path) -> tuple[Config, evaluate.Predictions]:
+    config = _config(run)
+    found = evaluate.read_predictions(run / "eval" / config.data.corpus, list(config.stages)[-1])
+    return config, found
+
+
+def _look_inside(
+    model: checkpoint.Model, images: NDArray[np.uint8], layers: tuple[str, ...]
+) -> tuple[dict[str, Any], dict[str, NDArray[np.floating]]]:
+    """A network's outputs for faces, and the outputs (n, h, w, c) of those of its layers."""
+    network = model.network.clone(flip=False)  # of the faces as they are
+
+    def chosen(module: nn.Module, _: str) -> bool:
+        return module.name in layers
+
+    outputs, inner = network.apply(
+        model.variables, images, train=False, capture_intermediates=chosen, mutable=["intermediates"]
+    )
+    leaves = traverse_util.flatten_dict(inner.get("intermediates", {}))
+    return outputs, {path[-2]: np.asarray(value[0]) for path, value in leaves.items()}
+
+
+def _strength(maps: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The mean absolute value over channels: (n, h, w, c) -> (n, h, w)."""
+    return np.abs(maps).mean(-1)
+
+
+def _middle(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The middle frames of tuples (n, 3, h, w, 3); stills as they are."""
+    return images[:, 1] if images.ndim == 5 else images
+
+
 def _rotated(image: NDArray[np.uint8], degrees: float, shift: float) -> NDArray[np.uint8]:
     side = image.shape[0]
     matrix = cv2.getRotationMatrix2D(((side - 1) / 2,) * 2, degrees, 1)
@@ -171,13 +306,14 @@ _DISTURBANCES: dict[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
 
 
 def _test_faces(
-    run: Path, make_data: Callable[[Config], Any]
+    run: Path, make_data: Callable[[Config], Any], kind: str = "localisation"
 ) -> tuple[checkpoint.Model, dict[str, NDArray[Any]], NDArray[np.integer]]:
-    """The model of a run's first stage, test faces that show many AUs, and their labels."""
+    """The model of a run's first stage that detects AUs, test faces of a kind (that show many AUs), and their
+    labels."""
     config = _config(run)
-    stage = next(iter(config.stages))
+    stage = next(name for name in config.stages if models.role(config, name).detects_aus)
     found = evaluate.read_predictions(run / "eval" / config.data.corpus, stage)
-    records = examples.choose_records(found)["localisation"]
+    records = examples.choose_records(found)[kind]
     batches = make_data(config).evaluate(stage, "test", config.stages[stage].batch_size)
     faces = examples.find_faces(batches, records, ("image", "au", "au_centers"))
     return checkpoint.load_model(run / stage), faces, faces["au"]
@@ -204,5 +340,10 @@ DRAW: dict[str, Draw] = {
     "combined maps": draw_combined_maps,
     "disturbed maps": draw_disturbed_maps,
     "adjacency": draw_adjacency,
+    "feature maps": draw_feature_maps,
+    "landmarks of failures": draw_failures,
+    "predicted relations": draw_predicted_relations,
+    "motion maps": draw_motion_maps,
+    "timeline": draw_timeline,
 }
 """What a figure can be drawn as."""

@@ -24,6 +24,7 @@ CORPUS_NAMES = {
     "bp4dplus": "BP4D+",
     "gft": "GFT",
     "aff_wild2": "Aff-Wild2",
+    "aff_wild2_8au": "Aff-Wild2 (8 AUs)",
     "raf_au": "RAF-AU",
     "fec": "FEC",
     "mixture": "BP4D + DISFA + Aff-Wild2",
@@ -44,6 +45,7 @@ class Result(NamedTuple):
       pooled: of all folds' predictions, whose intervals stand beside the mean of folds.
       stage: the stage that the row is about.
       size: ``parameters`` and ``macs`` of the row's network.
+      compared: the row's run as ``a`` and the first row's as ``b``, of ``jaxau.compare.compare``.
       error: why nothing came out.
     """
 
@@ -54,6 +56,7 @@ class Result(NamedTuple):
     pooled: Scores | None = None
     stage: str = ""
     size: Mapping[str, int] = {}
+    compared: Mapping[str, Any] = {}
     error: str = ""
 
     def score(self, selection: str) -> dict[str, Any] | None:
@@ -135,6 +138,74 @@ def method_table(results: Sequence[Result], cells: Sequence[Cell], printed: str,
     return pd.DataFrame(rows)
 
 
+def relation_table(results: Sequence[Result], cells: Sequence[Cell], printed: str, ours: str) -> pd.DataFrame:
+    """A row per setting: distance of the adjacency matrices and dependency F1, and how much better they are.
+
+    The printed numbers are differences, too; those of a method stand in the rows whose ``published`` their
+    names begin with. Arguments as `setting_table`.
+    """
+    rows = []
+    for result in results:
+        row, found = {"setting": result.label, "data": corpus_name(ours)}, result.compared
+        for metric, name in (("l2_distance", "L2 distance"), ("dependency_f1", "dependency F1")):
+            own, first = (_relation(found["relations"][run], metric) if found else None for run in "ab")
+            better = None if own is None or first is None else own - first
+            if better is not None and metric == "l2_distance":
+                better = -better
+            is_first = result is results[0]
+            scaled = percent if metric == "dependency_f1" else _number
+            row[name] = _FAILED if result.error else scaled(own)
+            row[f"{name}: better than {results[0].label} by"] = UNDEFINED if is_first else scaled(better)
+            for cell in cells:
+                if cell.metric == metric:
+                    shown = result.published and cell.method.startswith(result.published)
+                    row[f"printed, %, {corpus_name(cell.corpus)}: {name}"] = _plain(
+                        cell.value if shown else None
+                    )
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def paired_table(results: Sequence[Result], cells: Sequence[Cell], printed: str, ours: str) -> pd.DataFrame:
+    """A row per setting but the first: the difference of its mean F1 from the first's, and the paired t-test.
+
+    Arguments as `setting_table`.
+    """
+    values = {(cell.method, cell.metric): cell.value for cell in cells}
+    rows = []
+    for result in results[1:]:
+        test = result.compared["chosen"]["t_test"] if result.compared else {}
+        mean = result.compared["chosen"]["mean"] if result.compared else {}
+        difference = UNDEFINED if result.compared else _FAILED
+        if mean.get("low") is not None:
+            difference = " ".join(
+                [percent(mean["difference"]), f"[{percent(mean['low'])}, {percent(mean['high'])}]"]
+            )
+        elif mean.get("difference") is not None:
+            difference = percent(mean["difference"])
+        row = {"setting": f"{result.label} less {results[0].label}", "data": corpus_name(ours)}
+        row |= {"F1 [95 %]": difference, "t": _number(test.get("t")), "p": _short(test.get("p"))}
+        row["subjects"] = str(test.get("n", UNDEFINED))
+        for metric, name in (("t_statistic", "t"), ("p_value", "p")):
+            row[f"printed {name}, {corpus_name(printed)}"] = _short(values.get((result.published, metric)))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+SHAPES = {
+    "settings": setting_table,
+    "methods": method_table,
+    "relations": relation_table,
+    "paired": paired_table,
+}
+"""What a table can look like, but for that of sizes."""
+
+
+def _relation(found: Mapping[str, Any], metric: str) -> float | None:
+    value: float | None = (found["dependency"] if metric == "dependency_f1" else found)[metric]
+    return value
+
+
 def size_table(results: Sequence[Result], cells: Sequence[Cell]) -> pd.DataFrame:
     """A row per method: parameters and multiply-accumulates, counted here and printed."""
     printed = {(cell.method, cell.metric): cell.value for cell in cells}
@@ -182,6 +253,17 @@ def document(title: str, lines: Sequence[str], table: pd.DataFrame) -> tuple[str
     """The table as Markdown and as LaTeX, below and above ``lines`` of what it stands on."""
     markdown = [f"# {title}", "", *tables.markdown_table(table), "", *(f"{line}\n" for line in lines)]
     return "\n".join(markdown).rstrip() + "\n", tables.latex_table(table, " ".join([f"{title}.", *lines]))
+
+
+def _number(value: float | None) -> str:
+    return UNDEFINED if value is None else f"{value:.2f}"
+
+
+def _short(value: float | None) -> str:
+    """Two decimals, or a power of ten where these would be 0."""
+    if value is None:
+        return UNDEFINED
+    return f"{value:.2g}" if abs(value) < 0.01 else f"{value:.2f}"
 
 
 def _plain(value: float | None) -> str:

@@ -77,7 +77,8 @@ def _take_step(config, name):
     before = jax.device_get(state.params)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     placement = jax.tree.map(lambda _: device, state)
-    state, terms = train.make_train_step(network, loss, optimizer, stage, placement)(state, batch)
+    parts = (network, loss, stage, models.role(config, name))
+    state, terms = train.make_train_step(*parts, optimizer, placement)(state, batch)
     return before, {key: float(value) for key, value in terms.items()}, jax.device_get(state.params)
 
 

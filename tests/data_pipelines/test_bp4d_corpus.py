@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import scipy.io
-from corpus_folders import faces, parts, remarks, shows, write_fit, write_picture
+from corpus_folders import faces, parts, remarks, shows, write_fit, write_landmarks, write_picture
 
+from data_pipelines import doctor
 from data_pipelines.corpora import bp4d
+from data_pipelines.face_source import FaceSource
 from data_pipelines.preparation import prepare
 from data_pipelines.records import ABSENT, OCCURS, Records
 from jaxau import facs
@@ -103,6 +105,49 @@ def test_codes_that_are_no_labels(folder):
     assert remarks(part)[("label", (), ())].startswith("a row of F001_T8.csv cannot be read: '4,")
 
 
+def write_intensities(folder, au, name, rows):
+    path = folder / f"AUCoding/AU_INT/AU{au:02d}/{name}_AU{au:02d}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(rows) + "\n")
+
+
+def test_intensities_refine_occurrence_and_never_change_it(folder):
+    """All counts must be those of the occurrence files: the published ones."""
+    rows = [[f, *codes(f)] for f in range(8)]
+    for f in range(8):
+        rows[f][HEADER.index(6)] = rows[f][HEADER.index(12)] = (f + 1) % 2
+    rows[6][HEADER.index(12)] = 9
+    write_labels(folder, "F001_T8", rows)
+    plain = bp4d.corpus(folder, "jaa256")
+    before = parts(plain)["F001_T8"].intensity
+    sixes = ["0,1", "1,0", "2,5", "3,2", "4,0", "5,9", "6,7", "7,0", "7,2", "9,4"]  # no codes for frame 9
+    write_intensities(folder, 6, "F001_T8", sixes)
+    write_intensities(
+        folder, 12, "F001_T8", ["frame,intensity", *(f"{f},{(f + 1) % 2 * 3}" for f in range(8))]
+    )
+    write_intensities(folder, 12, "M002_T3", [f"{f},9" for f in range(8, 16)])
+    graded = bp4d.corpus(folder, "jaa256")
+    assert graded.request["intensities"] == [6, 12] and "intensities" not in plain.request
+    found = parts(graded)
+    after, (six, twelve) = found["F001_T8"].intensity, (AUS.index(6), AUS.index(12))
+    assert after[:, six].tolist() == [1, 0, 5, ABSENT, OCCURS, ABSENT, OCCURS, 0]
+    np.testing.assert_array_equal(after[:, twelve], np.float32([3, 0, 3, 0, 3, 0, np.nan, 0]))
+    others = [k for k in range(12) if k not in (six, twelve)]
+    np.testing.assert_array_equal(after[:, others], before[:, others])
+    np.testing.assert_array_equal(np.isnan(after), np.isnan(before))
+    np.testing.assert_array_equal(after >= 1, before >= 1)
+    assert remarks(found["F001_T8"]) == {
+        ("intensity", (6,), (3, 4)): "it contradicts the occurrence code, which is kept",
+        ("intensity", (6,), (6,)): "value '7' in F001_T8_AU06.csv, must be 0 to 5 or 9",
+        ("intensity", (6,), (7,)): "more than one row in F001_T8_AU06.csv: the first is taken",
+    }
+    missing = {("intensity", (6,), tuple(range(8, 16))): "no file AU_INT/AU06/M002_T3_AU06.csv"}
+    assert remarks(found["M002_T3"]) == missing
+    assert set(found["M002_T3"].intensity.ravel().tolist()) == {ABSENT, OCCURS}
+    plus = parts(bp4d.corpus(folder, "jaa256", plus=True))["F001_T8"]
+    assert plus.intensity[:2, six].tolist() == [0, 5] and plus.frame[:2].tolist() == [1, 2]
+
+
 def test_missing_and_corrupt_files(folder):
     below = folder / "Sequences(2D+3D)/F001/T8"
     (below / "002.jpg").unlink()
@@ -127,6 +172,36 @@ def test_frames_and_files_without_landmarks(folder):
     ((_, reason),) = remarks(found["F001_T1"]).items()
     assert reason.startswith("the landmark file F001_T1.mat cannot be read (") and str(folder) not in reason
     assert list(remarks(found["F001_T8"]).values()) == ["no landmark file"]
+
+
+def test_frames_without_landmarks_are_aligned_by_a_detector(folder, tmp_path_factory):
+    """Else the 146,847 frames of the rule "all" could not be had with the owner's landmarks."""
+    points = [face.lm49 for face in faces(2)]
+    write_fit(folder / "2DFeatures/M002_T3.mat", [*points[:5], None, *points[6:7], None])
+    outside = tmp_path_factory.mktemp("outside")
+    table = [("M002_T3", 8 + i, face.lm68) for i, face in enumerate(faces(2)) if i != 7]
+    source = FaceSource("file", write_landmarks(outside / "l.csv", table), only_missing=True)
+    corpus = bp4d.corpus(folder, "jaa256", source)
+    assert corpus.manifest["landmarks"] == 49 and corpus.request["landmarks_from"] == "corpus, else file"
+    part = parts(corpus)["M002_T3"]
+    assert part.frame.tolist() == list(range(8, 15))
+    assert np.isnan(part.landmarks).all((1, 2)).tolist() == [i == 5 for i in range(7)]
+    for i, face in enumerate(faces(2)[:7]):
+        assert shows(part.images[i], face)
+    _, matrix = align(faces(2)[6].image, points[6], "jaa256")
+    np.testing.assert_allclose(part.landmarks[6], transform_points(points[6], matrix), atol=1e-3)
+    why = "no landmarks for this frame; found otherwise, for the alignment alone"
+    assert remarks(part) == {
+        ("landmarks", (), (13,)): why,
+        ("frame", (), (15,)): "no landmarks in the table",
+    }
+    prepare(corpus, outside, workers=1)
+    manifest = Records(outside, "bp4d").manifest
+    assert manifest["missing_landmarks"] == [14 + 5] and manifest["substituted"][0]["reason"] == why
+    found = doctor.examine(corpus, folder, workers=1).remarks
+    assert not [reason for what, reason in found if what == "frame"]  # faces are not looked for
+    alone = doctor.examine(bp4d.corpus(folder, "jaa256"), folder, workers=1).remarks
+    assert alone["frame", "no landmarks for this frame"] == 2
 
 
 def test_landmark_files_of_an_older_version_and_fera_names(folder):
@@ -172,3 +247,16 @@ def test_without_landmarks_a_detector_is_asked_for(folder):
     with pytest.raises(ValueError, match=r"bp4d: its folder holds no landmarks; .*--detector=yunet"):
         prepare(bp4d.corpus(folder, "jaa256"), folder / "data")
     assert not (folder / "data").exists()
+
+
+def test_the_doctor_names_subjects_that_no_fold_or_no_folder_has(folder):
+    labels = folder / "AUCoding/AU_OCC/M002_T3.csv"
+    labels.rename(labels.with_name("F099_T3.csv"))
+    found = doctor.examine(bp4d.corpus(folder, "jaa256"), folder, labels_only=True)
+    assert [line.split(";")[0] for line in found.problems] == [
+        "protocol 'bp4d-3fold': subjects ['F099'] of the data set are in no fold"
+    ]
+    labels.with_name("F099_T3.csv").rename(labels)
+    found = doctor.examine(bp4d.corpus(folder, "jaa256"), folder, labels_only=True)
+    assert found.problems[0].startswith("protocol 'bp4d-3fold': subjects ['F002', 'F003',")
+    assert "are not in the data set" in found.problems[0]

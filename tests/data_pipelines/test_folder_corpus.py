@@ -1,5 +1,7 @@
 """Anybody's videos and pictures with a table of labels."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from corpus_folders import faces, parts, remarks, shows, which, write_landmarks, write_picture, write_video
@@ -134,6 +136,19 @@ def test_a_detector_finds_five_points(raw, shared):
         crop, matrix = align(faces(0)[number].image, truth, "jaa256")
         # Eyes are some 70 pixels apart in the crop.
         assert np.abs(points - transform_points(truth, matrix)).max() < 25
+
+
+def test_threads_do_not_share_a_detector(shared):
+    """Beam's workers have threads; a detector works on the picture and the size that it was given last."""
+    source = FaceSource("yunet", shared / "weights/yunet_n_640_640.onnx")
+    whole = read_image(shared / "media/multi_face.jpg")
+    sizes = [whole, np.ascontiguousarray(whole[: len(whole) * 2 // 3]), np.ascontiguousarray(whole[::2, ::2])]
+    expected = [source.find(picture, "", 0)[0] for picture in sizes]
+    with ThreadPoolExecutor(3) as pool:
+        for _ in range(4):
+            found = list(pool.map(lambda picture: source.find(picture, "", 0)[0], sizes * 4))
+            for i, points in enumerate(found):
+                np.testing.assert_array_equal(points, expected[i % 3])
 
 
 def test_a_picture_of_several_faces_takes_the_largest_and_says_so(tmp_path, shared):

@@ -68,7 +68,7 @@ def test_examples_are_the_records_they_name(data, source, flat_config):
         for i in np.flatnonzero(batch["mask"]):
             frame = source.frame(batch["record"][i])
             image, points = transforms.evaluation_input(
-                frame.image[None], frame.landmarks[None], Augment(resize_to=40), 32
+                frame.image[None], frame.landmarks[None], "jaa256", Augment(resize_to=40), 32
             )
             np.testing.assert_array_equal(batch["image"][i], image[0])
             np.testing.assert_array_equal(batch["landmarks"][i], points[0])

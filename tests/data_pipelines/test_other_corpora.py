@@ -7,6 +7,7 @@ import pytest
 import scipy.io
 from corpus_folders import faces, parts, remarks, shows, write_landmarks, write_picture
 
+from data_pipelines import doctor
 from data_pipelines.corpora import affectnet, fec, landmark_sets, open_corpus
 from data_pipelines.face_source import FaceSource
 from data_pipelines.preparation import prepare
@@ -206,7 +207,16 @@ def test_fec(tmp_path, tmp_path_factory):
         np.testing.assert_allclose(part.landmarks[i], transform_points(face, matrix), atol=5e-3)
     data = tmp_path_factory.mktemp("data")
     prepare(corpus, data, workers=1)
-    assert Records(data, "fec").manifest["triplets"] == corpus.manifest["triplets"]
+    manifest = Records(data, "fec").manifest
+    assert manifest["triplets"] == corpus.manifest["triplets"]
+    for found in (doctor.examine(corpus, tmp_path, workers=1), doctor.of_manifest(manifest)):
+        assert found.remarks == {
+            ("frame", "no picture"): 2,
+            ("triplet", "train: a face of it cannot be used"): 2,
+            ("triplet", "train: row cannot be read"): 3,
+            ("triplet", "train: fewer than 60 % of the votes agree"): 1,
+        }
+        assert found.problems == ["2 labelled frames cannot be used, see the reasons"]
 
 
 def test_fec_pictures_under_names_of_ones_own(tmp_path):

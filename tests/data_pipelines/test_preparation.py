@@ -49,6 +49,7 @@ def test_manifest_counts_by_hand(flat_faces, make_flat_corpus):
     assert manifest["counts"] == {"subjects": 9, "videos": 18, "records": 432}
     assert manifest["missing_labels"] == [int(au == 12) for au in manifest["aus"]]
     assert manifest["missing_landmarks"] == [48 + 24 + 5]
+    assert manifest["without_centers"] == [5, 16, 18, 20, 27, 43]  # not in LAC's Table I
     coded = np.isfinite(intensity)
     np.testing.assert_allclose(manifest["base_rates"], (intensity >= 1.5).sum(0) / coded.sum(0))
     third = manifest["subjects"][2]

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -75,6 +76,24 @@ def test_the_data_set_is_whole(prepared, raw):
     assert checked.returncode == 0, checked.stderr
     assert "records and manifest agree" in checked.stdout and "80 frames of 10 videos of 10" in checked.stdout
     assert "AU12   33.8 % of 80 coded frames" in checked.stdout
+
+
+def test_the_command_of_the_readme(raw, tmp_path, shared):
+    text = (ROOT / "README.md").read_text()
+    (line,) = [line for line in text.splitlines() if "launch.prepare --corpus=folder" in line]
+    weights = shared / "weights/yunet_n_640_640.onnx"
+    for name, path in (("=mine", raw), ("=data", tmp_path), ("=yunet.onnx", weights)):
+        assert line.count(name) == 1
+        line = line.replace(name, f"={path}")
+    command = shlex.split(line)
+    assert command[0] == "python"
+    done = subprocess.run([sys.executable, *command[1:]], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    manifest = Records(tmp_path, "folder").manifest
+    assert manifest["counts"]["subjects"] == 10 and manifest["landmarks"] == 5
+    lost = sum(remark["count"] for remark in manifest["excluded"] if remark["reason"] == "no face found")
+    assert manifest["counts"]["records"] + lost == 80 and lost < 40
+    assert "five points do not tell where on the face an AU is" in done.stderr
 
 
 def test_killed_or_not_and_with_any_number_of_workers_the_bytes_are_the_same(prepared, raw, tmp_path):
@@ -164,6 +183,18 @@ def test_the_doctors_exit_status(faulty, raw):
     assert checked.returncode == 0, checked.stderr
 
 
+def test_the_doctor_says_the_same_of_the_records(faulty, tmp_path):
+    data = f"--data_dir={tmp_path}/data"
+    done = launch(f"--raw_dir={faulty}", data, f"--landmarks={faulty}/landmarks.csv", "--workers=1")
+    assert done.returncode == 0 and "seconds of all processes together: labels" in done.stdout
+    said = "warning: frames left out: 8 (no picture)"
+    assert said in done.stderr and "five points" not in done.stderr
+    checked = launch(data, "--check")
+    assert checked.returncode == 1 and "records and manifest agree" in checked.stdout
+    assert said in checked.stderr and "16 labelled frames cannot be used" in checked.stderr
+    assert launch(data, "--check", "--go_on").returncode == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -172,10 +203,16 @@ def test_the_doctors_exit_status(faulty, raw):
         (["--detector=yunet", "--detector_weights=none.onnx"], "detector weights none.onnx: no such file"),
         (["--landmarks=none.csv"], "landmarks none.csv: no such file"),
         ([], "folder: its folder holds no landmarks; give --detector=yunet"),
+        (["--only_missing"], "--only_missing: give --detector or --landmarks"),
+        (
+            ["--landmarks=RAW/landmarks.csv", "--only_missing"],
+            "--only_missing: folder has no landmarks of its own",
+        ),
         (["--min_intensity=2", "--corpus=bp4d"], "--min_intensity: only for --corpus=folder"),
     ],
 )
 def test_the_launcher_refuses(raw, tmp_path, arguments, message):
+    arguments = [argument.replace("RAW", str(raw)) for argument in arguments]
     done = launch(f"--raw_dir={raw}", f"--data_dir={tmp_path}", *arguments)
     assert done.returncode == 1 and f"error: {message}" in done.stderr and "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())

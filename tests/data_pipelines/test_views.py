@@ -4,19 +4,26 @@
 import dataclasses
 from itertools import islice
 
+import cv2
 import numpy as np
 import pytest
 import simplejpeg
 
-from data_pipelines import protocols, sampling, views
+from data_pipelines import examples, protocols, sampling, transforms, views
 from data_pipelines.loader import make_data
 from data_pipelines.parts import Part
 from data_pipelines.preparation import Corpus, prepare
-from data_pipelines.records import Records
+from data_pipelines.records import Records, encode
+from data_pipelines.synthetic import SynthConfig, SynthFaces
+from jaxau import facs
 from jaxau.config import Augment, Stage
+from jaxau.faces import align as align_module
+from jaxau.faces.align import align, transform_points
+from jaxau.faces.flow import tuple_flow
 from jaxau.faces.landmarks import five_points
 
 PLAIN = Augment(0.0, 0.0, 0)
+FACES = SynthConfig(tier="default", subjects=1, clips=1, frames=24, size=256, fps=8, nuisance=0.5)
 LEVELS = (10, 40, 70, 100, 130, 160, 190, 220)
 
 
@@ -105,30 +112,150 @@ def test_neighbours_have_exactly_that_distance():
     ]
 
 
-def test_neighbours_are_laid_over_the_middle_face():
-    rng = np.random.default_rng(0)
-    middle = rng.uniform(60, 190, (68, 2))
-    angle, scale = 0.2, 1.2
-    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    moved = middle @ turn.T + [5, -9]
-    pictures = np.zeros((3, 256, 256, 3), np.uint8)
-    x, y = np.round(moved[30]).astype(int)
-    pictures[2, y - 4 : y + 5, x - 4 : x + 5] = 255
-    points = np.stack([np.full((68, 2), np.nan), middle, moved])
-    images, landmarks = views.align_to_middle(pictures, points)
-    np.testing.assert_allclose(landmarks[2], middle, atol=1e-6)
-    assert (
-        np.isnan(landmarks[0]).all() and (images[0] == pictures[0]).all() and (images[1] == pictures[1]).all()
+def wide_part(request, number):
+    """Wide records of a synthetic face. In the first video it moves, and its last frame has no landmarks; in
+    the second it keeps still and the camera turns, comes near and shifts."""
+    frames = [SynthFaces(FACES).frame(0, 0, t) for t in range(0, 24, 3)]
+    pictures, faces = [frame.image for frame in frames], [frame.lm98 for frame in frames]
+    rng = np.random.default_rng(5)
+    for _ in frames:
+        camera = cv2.getRotationMatrix2D((128, 128), rng.uniform(-25, 25), rng.uniform(0.8, 1.2))
+        camera[:, 2] += rng.uniform(-10, 10, 2)
+        pictures.append(cv2.warpAffine(pictures[0], camera, (256, 256), borderMode=cv2.BORDER_REPLICATE))
+        faces.append(transform_points(faces[0], camera))
+    made = [align(picture, face, "wide") for picture, face in zip(pictures, faces, strict=True)]
+    points = np.stack([transform_points(face, m) for face, (_, m) in zip(faces, made, strict=True)])
+    points[len(frames) - 1] = np.nan
+    video, frame = np.divmod(np.arange(len(made)), len(frames))
+    return Part(
+        [encode(crop) for crop, _ in made],
+        points.astype(np.float32),
+        np.stack([frame.au for frame in [*frames, *frames]]).astype(np.float32),
+        video.astype(np.int32),
+        frame.astype(np.int32),
     )
-    dot = np.argwhere(images[2, :, :, 0] > 200).mean(0)[::-1]
-    np.testing.assert_allclose(dot, middle[30], atol=0.8)
-    # Least squares where no similarity is exact: the normal equations of (a, b, x, y), solved by NumPy.
-    noisy = moved + rng.normal(0, 3, moved.shape)
-    _, landmarks = views.align_to_middle(pictures, np.stack([noisy, middle, moved]))
-    source, target = five_points(noisy), five_points(middle)
+
+
+@pytest.fixture(scope="module")
+def wide_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wide")
+    manifest = {"synthetic": True, "description": "synthetic faces", "licence": "none", "fps": 8}
+    manifest |= {
+        "aus": list(facs.SYNTHETIC_AUS),
+        "label_rule": {"min_intensity": 2.0},
+        "landmarks": 98,
+        "alignment": "wide",
+    }
+    prepare(Corpus("faces", {}, ["P0"], wide_part, manifest, parts=1), folder, workers=1)
+    return folder
+
+
+def wide_config(flat_config, view, augment, **stage):
+    data = dataclasses.replace(
+        flat_config.data, corpus="faces", protocol="all", aus=(1, 12), alignment="wide", image_size=256,
+        neighbor_distance=2, sampling="all", clip_length=4,
+    )  # fmt: skip
+    stages = {"only": Stage(view, epochs=1, batch_size=8, augment=augment, **stage)}
+    return dataclasses.replace(flat_config, data=data, stages=stages)
+
+
+TURNED = Augment(0.5, 0.0, 0, rotation=15, scale=0.25, shift=0.05)
+
+
+def eyes_of(records, record, matrix):
+    return transform_points(five_points(records.frame(record).landmarks)[:2], matrix)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_eyes_of_a_tuple_coincide(flat_config, wide_dir, monkeypatch, training):
+    """The pixels come from the matrices that are watched here; where they put the exact eyes is compared."""
+    config = wide_config(flat_config, "tuples", TURNED)
+    records, used = Records(wide_dir, "faces"), []
+    warp = align_module.warp
+    for module in (align_module, transforms):
+        monkeypatch.setattr(module, "warp", lambda i, m, s: used.append((i, m)) or warp(i, m, s))
+    data = make_data(config, wide_dir, threads=0)
+    load = examples.Load(records, config, "only", 98)
+    found = views.tuples(records.manifest, data._videos("test")[:1], 2, "test")
+    assert [plan.mask.tolist() for plan in found] == [
+        [False, True, True], [False, True, True], [True] * 3, [True] * 3, [True] * 3,
+        [True, True, False],  # the frame after it has no landmarks
+        [True, True, False],
+        [False, True, False],
+    ]  # fmt: skip
+    distances, spread = [], []
+    for index, plan in enumerate(found):
+        used.clear()
+        example = load(dataclasses.replace(plan, index=index if training else -1))
+        unique = np.unique(plan.records)
+        assert len(used) == len(unique)  # one interpolation for each picture
+        if not plan.mask.any() or plan is found[-1]:
+            continue
+        eyes = np.stack([eyes_of(records, int(r), m) for r, (_, m) in zip(unique, used, strict=True)])
+        middle = eyes[list(unique).index(plan.records[1])]
+        distances.append(np.linalg.norm(eyes - middle, axis=-1).max())
+        spread.append(np.linalg.norm(middle[0] - middle[1]))
+        for k in (0, 2):
+            assert (example["image"][k] == example["image"][1]).all() == (not plan.mask[k])
+    assert max(distances) < 1.0 and min(distances) >= 0
+    assert (np.ptp(spread) > 5) == training and 45 < min(spread) and max(spread) < 90
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_pixels_of_the_eyes_coincide(flat_config, wide_dir, training):
+    """However the camera moved: patches about the eyes are compared by phase correlation, not by matrices."""
+    config = wide_config(flat_config, "tuples", TURNED)
+    data, records = make_data(config, wide_dir, threads=0), Records(wide_dir, "faces")
+    load = examples.Load(records, config, "only", 98)
+    plans = views.tuples(records.manifest, data._videos("test")[1:], 2, "test")
+    window, shifts = cv2.createHanningWindow((48, 48), cv2.CV_32F), []
+    for index, plan in enumerate(plans):
+        example = load(dataclasses.replace(plan, index=index if training else -1))
+        grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) for image in example["image"]]
+        for x, y in five_points(example["landmarks"])[:2].round().astype(int):
+            there = np.s_[y - 24 : y + 24, x - 24 : x + 24]
+            shifts += [cv2.phaseCorrelate(grey[1][there], grey[k][there], window)[0] for k in (0, 2)]
+    assert len(shifts) == 32 and np.abs(shifts).max() < 1.0
+
+
+def test_neighbours_are_laid_over_the_middle_face_wherever_it_goes():
+    rng = np.random.default_rng(0)
+    middle, other = rng.uniform(160, 290, (2, 5, 2))
+    drawn = transforms.Draw(0, 0, True, degrees=12.0, scale=0.8, shift=(0.04, -0.05))
+    moved = transforms.matrices(np.stack([other, middle]), "wide", TURNED, 256, drawn, onto=1)
+    source, target = other, transform_points(middle, moved[1])
+    mirror = np.array([-1, 1])  # a similarity cannot mirror: the target is compared in its mirror image
     rows = [[[x, -y, 1, 0], [y, x, 0, 1]] for x, y in source]
-    a, b, dx, dy = np.linalg.lstsq(np.reshape(rows, (-1, 4)), target.ravel(), rcond=None)[0]
-    np.testing.assert_allclose(landmarks[0], noisy @ np.array([[a, b], [-b, a]]) + [dx, dy], atol=1e-6)
+    a, b, dx, dy = np.linalg.lstsq(np.reshape(rows, (-1, 4)), (target * mirror).ravel(), rcond=None)[0]
+    expected = (source @ np.array([[a, b], [-b, a]]) + [dx, dy]) * mirror
+    np.testing.assert_allclose(transform_points(source, moved[0]), expected, atol=1e-6)
+
+
+def test_flow_of_a_tuple(flat_config, wide_dir):
+    config = wide_config(flat_config, "tuples", PLAIN, flow=True)
+    batch = next(make_data(config, wide_dir).evaluate("only", "test", 8))
+    assert batch["flow"].shape == (8, 256, 256, 4) and batch["flow"].dtype == np.float32
+    assert not batch["flow"][0, ..., :2].any() and batch["flow"][0, ..., 2:].any()  # nobody before the first
+    texture = cv2.GaussianBlur(rng_picture(), (0, 0), 3)
+    trio = np.stack([np.roll(texture, (0, -3), (0, 1)), texture, np.roll(texture, (2, 5), (0, 1))])
+    flow = tuple_flow(trio)[30:-30, 30:-30] * 256
+    np.testing.assert_allclose(np.median(flow, (0, 1)), [-3, 0, 5, 2], atol=0.15)
+
+
+def rng_picture():
+    return np.random.default_rng(1).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+
+
+def test_frames_of_a_wide_clip_are_what_prediction_sees(flat_config, wide_dir):
+    batch = next(make_data(wide_config(flat_config, "clips", PLAIN), wide_dir).evaluate("only", "test", 2))
+    records = Records(wide_dir, "faces")
+    for i, record in enumerate(batch["record"].ravel()[:7]):
+        frame = records.frame(int(record))
+        expected = align_module.to_network_input(frame.image, frame.landmarks, "wide", 256, 0)
+        np.testing.assert_array_equal(batch["image"].reshape(-1, 256, 256, 3)[i], expected)
+    eyes = five_points(batch["landmarks"].reshape(-1, 98, 2)[:7])[:, :2]
+    assert np.linalg.norm(eyes - eyes[0], axis=-1).max() < 1.0
+    assert np.abs(eyes.mean(0) - [[94.2, 105.7], [160.8, 105.7]]).max() < 8
 
 
 def test_triplets_of_another_corpus(flat_config, data_dir):

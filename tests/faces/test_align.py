@@ -137,16 +137,17 @@ def test_unusable_faces_are_refused():
 
 
 def test_network_input_is_resized_then_cut_from_the_centre():
+    def whole(crop: np.ndarray, image_size: int, resize_to: int) -> np.ndarray:
+        return to_network_input(crop, np.full((5, 2), np.nan), "jaa256", image_size, resize_to)
+
     y, x = np.mgrid[:256, :256]
     crop = np.stack([x, y, np.zeros_like(x)], axis=-1).astype(np.uint8)
-    np.testing.assert_array_equal(to_network_input(crop, 256, 0), crop)
-    np.testing.assert_array_equal(to_network_input(crop, 224, 256), crop[16:240, 16:240])
+    np.testing.assert_array_equal(whole(crop, 256, 0), crop)
+    np.testing.assert_array_equal(whole(crop, 224, 256), crop[16:240, 16:240])
     noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
     averages = noise.reshape(128, 2, 128, 2, 3).mean((1, 3))
-    assert np.abs(to_network_input(noise, 128, 0) - averages).max() <= 0.5
-    assert to_network_input(crop, 96, 104).shape == (96, 96, 3)
-    np.testing.assert_array_equal(
-        to_network_input(crop, 96, 104), to_network_input(crop, 104, 0)[4:100, 4:100]
-    )
+    assert np.abs(whole(noise, 128, 0) - averages).max() <= 0.5
+    assert whole(crop, 96, 104).shape == (96, 96, 3)
+    np.testing.assert_array_equal(whole(crop, 96, 104), whole(crop, 104, 0)[4:100, 4:100])
     with pytest.raises(ValueError, match="resize_to=90 with image_size=96.*resize_to=0"):
-        to_network_input(crop, 96, 90)
+        whole(crop, 96, 90)

@@ -41,7 +41,8 @@ def _twins(network, temporal, kind, dtype):
     stage = Stage("clips" if temporal else "frames", 1, 2, loss={"classification": kind})
     data = DataConfig("synthetic", AUS, "synthetic-3fold")
     config = Config("lac", data, {stage.view: stage}, network, dtype=dtype)
-    ours = models.create(config, stage.view), models.create_loss(config, stage.view), stage
+    of_stage = models.create_loss(config, stage.view), stage, models.role(config, stage.view)
+    ours = models.create(config, stage.view), *of_stage
     return twin, ours, twin_lac.Loss(kind, STATISTICS["n_occ"], STATISTICS["n_coded"])
 
 
@@ -67,7 +68,7 @@ def _close(got, want, name):
 
 
 def _compare(network, temporal, kind, lead, side, dtype="float32"):
-    twin, (ours, loss, stage), twin_loss = _twins(network, temporal, kind, dtype)
+    twin, (ours, loss, stage, role), twin_loss = _twins(network, temporal, kind, dtype)
     params = jax.tree.map(jnp.asarray, twin_lac.in_jaxaus_layout(twin, dict(twin.named_parameters())))
     image = jnp.zeros((1, *lead[1:], side, side, 3), jnp.uint8)
     fresh = jax.eval_shape(ours.init, jax.random.key(0), image)
@@ -77,7 +78,7 @@ def _compare(network, temporal, kind, lead, side, dtype="float32"):
         step=jnp.int32(0), params=params, batch_stats=stats, opt_state=(), ema_params={},
         loss_state=loss.init(STATISTICS), rng=jax.random.key(0),
     )  # fmt: skip
-    step = jax.jit(partial(loss_and_gradients, ours, loss, stage))
+    step = jax.jit(partial(loss_and_gradients, ours, loss, stage, role))
     forward = jax.jit(partial(ours.apply, train=True, mutable=["batch_stats"]))
     for epoch in range(2):  # the second one under the weights that the first one's recall and rates give
         for seed in range(2):

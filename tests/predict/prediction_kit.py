@@ -39,6 +39,49 @@ class Tiny(nn.Module):
         return {"logits": logits}
 
 
+class TinyTuple(nn.Module):
+    """Logits from coarse brightness of the frames t - T, t and t + T, each frame's found for itself."""
+
+    def setup(self) -> None:
+        self.head = nn.Dense(len(AUS))
+
+    def features(self, image: jnp.ndarray) -> dict[str, jnp.ndarray]:
+        return {"coarse": _coarse(image)}
+
+    def detect(self, features: dict[str, jnp.ndarray], *further: jnp.ndarray) -> dict[str, jnp.ndarray]:
+        return _detect(self.head, features["coarse"], further)
+
+
+class WholeTuple(nn.Module):
+    """The same, for all three frames at once only."""
+
+    @nn.compact
+    def __call__(
+        self, image: jnp.ndarray, *further: jnp.ndarray, train: bool = False
+    ) -> dict[str, jnp.ndarray]:
+        return _detect(nn.Dense(len(AUS), name="head"), _coarse(image), further)
+
+
+def _detect(head: nn.Dense, coarse: jnp.ndarray, further: tuple[jnp.ndarray, ...]) -> dict[str, jnp.ndarray]:
+    before, middle, after = (coarse[:, i] for i in range(3))
+    logits = head(middle + 0.5 * (after - middle) - 0.25 * (middle - before))
+    for values in further:  # neighbor (b, 3) and flow (b, h, w, 4)
+        logits += values.reshape(len(values), -1).astype(jnp.float32).mean(-1, keepdims=True)
+    return {"logits": logits}
+
+
+def _coarse(image: jnp.ndarray) -> jnp.ndarray:
+    *lead, side, _, _ = image.shape
+    x = image.astype(jnp.float32) / 255 - 0.5
+    return x.reshape(*lead, 4, side // 4, 4, side // 4, 3).mean((-4, -2)).reshape(*lead, 48)
+
+
+def tuple_model(distance: int, whole: bool = False, inputs: tuple[str, ...] = ("image",)) -> Model:
+    model = fake_model()
+    info = {**model.info, "stage": "tuples", "neighbor_distance": distance, "inputs": list(inputs)}
+    return Model(WholeTuple() if whole else TinyTuple(), model.variables, info)
+
+
 def fake_model(clip_length: int = 0, side: int = 32, resize_to: int = 36, remembers: bool = False) -> Model:
     kernel = np.random.default_rng(0).normal(0, 1.5, (48, len(AUS))).astype(np.float32)
     variables = {"params": {"head": {"kernel": kernel, "bias": np.zeros(len(AUS), np.float32)}}}
@@ -96,6 +139,6 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 def expected_logits(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """What the fake network says about a face, in NumPy."""
-    crop = to_network_input(align(image, landmarks, "jaa256")[0], 32, 36)
+    crop = to_network_input(align(image, landmarks, "jaa256")[0], landmarks, "jaa256", 32, 36)
     features = (crop / 255 - 0.5).reshape(4, 8, 4, 8, 3).mean((1, 3)).ravel()
     return features @ fake_model().variables["params"]["head"]["kernel"]

@@ -119,7 +119,7 @@ def test_nothing_is_recompiled_for_the_last_batch():
     predictor = Predictor(fake_model(), batch_size=4)
     for count in (9, 1, 4):
         predictor([picture(i) for i in range(count)], np.stack([FACE] * count))
-    assert predictor._step._cache_size() == 1
+    assert predictor._network.step._cache_size() == 1
 
 
 def test_frames_do_not_wait_forever_for_a_full_batch():

@@ -107,3 +107,23 @@ def test_people_differ_in_every_trait() -> None:
     gains = np.stack([trait.gains for trait in traits])
     assert 0.65 <= gains.min() and gains.max() <= 1.4
     assert (gains[:, [SYNTHETIC_AUS.index(43), SYNTHETIC_AUS.index(45)]] == 1).all()
+
+
+@pytest.mark.parametrize(("points", "jaw"), [(68, 17), (98, 33)])
+def test_a_turned_jaw_can_be_marked_on_the_outline(points: int, jaw: int) -> None:
+    """Found from the pixels that the head covers; the near side and all other points stay where they are."""
+    for seed, yaw in ((0, 35), (1, -35)):
+        shown = photograph(_person(seed), np.zeros(len(SYNTHETIC_AUS)), (yaw, 0, 5), size=256)
+        places, outline = shown.landmarks(points), shown.landmarks(points, "2d")
+        np.testing.assert_array_equal(places[jaw:], outline[jaw:])
+        far = slice(jaw - jaw // 4, jaw) if yaw > 0 else slice(jaw // 4)
+        near = slice(jaw // 2 + 1) if yaw > 0 else slice(jaw // 2, jaw)
+        np.testing.assert_array_equal(places[near], outline[near])
+        covered = shown.fragments.covered()
+        for (x, y), (place, _) in zip(outline[far], places[far], strict=True):
+            row = np.flatnonzero(covered[round(float(y))])
+            edge = row.max() if yaw > 0 else row.min()
+            assert abs(x - edge) < 5 < abs(place - edge)  # px of 256; cheeks may reach beyond a lower row
+    np.testing.assert_array_equal(shown.landmarks(49), shown.landmarks(49, "2d"))
+    with pytest.raises(ValueError, match="contour 'flat'"):
+        shown.landmarks(points, "flat")
