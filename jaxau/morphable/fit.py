@@ -11,15 +11,16 @@ with the truth .09 with pixels, .43 with half sides.)
 """
 
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxau.morphable.curves import SCHEMES, check_landmarks, segments
 from jaxau.morphable.grid import Floats
-from jaxau.morphable.linear_model import FaceModel
+from jaxau.morphable.linear_model import POINTS, FaceModel
 
 STEPS = 24
 WEIGHT = 1e-4  # of both regularisers
@@ -35,22 +36,6 @@ minima, so that each face goes these ways from its start and goes on with the be
 _POINT_STEPS, _WAY_STEPS = 3, 10
 _LEAST_DAMPING, _MOST_DAMPING = 1e-7, 1e6
 _DONE = 1e-7  # relative decrease of the energy
-
-SCHEMES = {68: np.arange(68), 66: np.r_[0:60, 61:64, 65:68], 49: np.r_[17:60, 61:64, 65:68]}
-"""Number of landmarks -> which of the 68 they are."""
-
-CURVES = (
-    tuple(range(17)),  # jaw
-    tuple(range(17, 22)), tuple(range(22, 27)),  # brows
-    (36, 37, 38, 39), (39, 40, 41, 36), (42, 43, 44, 45), (45, 46, 47, 42),  # lids
-    tuple(range(48, 55)), (54, 55, 56, 57, 58, 59, 48),  # outer lips
-    (60, 61, 62, 63, 64), (64, 65, 66, 67, 60),  # inner lips
-)  # fmt: skip
-"""Contours among the 68; their first and last points are compared as points, as are those of the nose."""
-
-_MAY_MEET = {(37, 41), (38, 40), (43, 47), (44, 46), (61, 67), (62, 66), (63, 65), (48, 60), (54, 64)}
-"""Points that lie on each other when lids or lips are closed."""
-_FLAT = 0.02  # least ratio of the extents of a face's points
 
 
 @dataclass(frozen=True)
@@ -114,65 +99,21 @@ class Normalized(NamedTuple):
     ends: Any
 
 
-def check_landmarks(landmarks: Floats) -> list[str]:
-    """Why faces (b, p, 2) cannot be fitted; "" where they can.
-
-    Reasons: missing points, two points in one place (opposite lids, lips and corners of the mouth may touch),
-    all points on one line.
-
-    Raises:
-      ValueError: another shape, or a number of points of which no 68 are known.
-    """
-    landmarks = np.asarray(landmarks, np.float64)
-    if landmarks.ndim != 3 or landmarks.shape[2] != 2 or landmarks.shape[1] not in SCHEMES:
-        raise ValueError(
-            f"landmarks of shape {landmarks.shape}: a face model is fitted to (faces, points, 2) with "
-            f"{', '.join(map(str, SCHEMES))} points"
-        )
-    return [_reason(points) for points in landmarks]
-
-
-def _reason(points: Floats) -> str:
-    missing = int(np.count_nonzero(~np.isfinite(points).all(-1)))
-    if missing:
-        return f"{missing} of {len(points)} landmarks missing"
-    extent = np.linalg.svd(points - points.mean(0), compute_uv=False)
-    distance = np.abs(points[:, None] - points[None]).max(-1)
-    close = np.argwhere(np.triu(distance <= 1e-6 * max(extent[0], 1e-300), 1))
-    names = SCHEMES[len(points)]
-    same = [(int(names[i]), int(names[j])) for i, j in close]
-    same = [pair for pair in same if pair not in _MAY_MEET]
-    if same:
-        return f"landmarks {same[0][0]} and {same[0][1]} in one place" + (
-            f", and {len(same) - 1} more pairs" if len(same) > 1 else ""
-        )
-    return "landmarks on one line" if extent[1] < _FLAT * extent[0] else ""
-
-
-@lru_cache(maxsize=8)
-def _segments(points: int) -> tuple[Floats, Floats]:
-    """``segments`` and ``ends`` of `Normalized`."""
-    position = {int(name): i for i, name in enumerate(SCHEMES[points])}
-    pairs: list[list[tuple[int, int]]] = [[] for _ in range(points)]
-    for curve in CURVES:
-        present = [position[name] for name in curve if name in position]
-        for inner in present[1:-1]:
-            pairs[inner] = list(zip(present[:-1], present[1:], strict=True))
-    most = max(len(on) for on in pairs)
-    filled = [
-        (on or [(i, i)]) + [(on or [(i, i)])[0]] * (most - max(len(on), 1)) for i, on in enumerate(pairs)
-    ]
-    first, last = np.array(filled, np.int32).transpose(2, 0, 1)
-    return first, last
-
-
 def normalize(model: FaceModel, points: int) -> tuple[Normalized, Floats, float, Floats]:
     """The model as the energy sees it.
 
     Returns:
       It, the factors (n,) from its coefficients to those of ``model``, its unit in that of ``model``, and the
       centre (3,) of the mean.
+
+    Raises:
+      ValueError: the model has no such landmarks.
     """
+    if (points == 98) != (len(model.mean) == 96):
+        raise ValueError(
+            f"{points} landmarks: face model {model.name} has {POINTS if points == 98 else 98}; give "
+            "landmarks that the model has (of 98 only the built-in one knows where they are)"
+        )
     center = (model.mean.max(0) + model.mean.min(0)) / 2
     unit = np.abs(model.mean - center).max() / _REACH
     scales = [
@@ -181,7 +122,7 @@ def normalize(model: FaceModel, points: int) -> tuple[Normalized, Floats, float,
     factors = np.repeat(scales, [len(model.shape), len(model.expression)])
     bases = np.concatenate([model.shape, model.expression]) * factors[:, None, None]
     kept = SCHEMES[points]
-    arrays = Normalized(((model.mean - center) / unit)[kept], bases[:, kept], *_segments(points))
+    arrays = Normalized(((model.mean - center) / unit)[kept], bases[:, kept], *segments(points))
     return arrays, factors * unit, unit, center
 
 
@@ -195,8 +136,8 @@ def fit(
     """Fit a face model to the landmarks of many faces.
 
     Args:
-      model: its 68 landmarks; of fewer given ones only those are used.
-      landmarks: (b, p, 2) pixels of square pictures, p of 68, 66 or 49.
+      model: of 68 landmarks, or for 98 given ones `built_in` (98).
+      landmarks: (b, p, 2) pixels of square pictures, p of 98, 68, 66 or 49.
       size: side of the pictures; the camera looks through their middle.
       focal: length of the perspective camera in pixels; None = `SEEN_FROM` sides, as for a face cut out by
         "jaa200" or "jaa256".
@@ -208,6 +149,7 @@ def fit(
     landmarks = np.asarray(landmarks, np.float64)
     reasons = check_landmarks(landmarks)
     arrays, factors, unit, middle = normalize(model, landmarks.shape[1])
+    landmarks = landmarks[:, : len(SCHEMES[landmarks.shape[1]])]  # without pupils
     faces, shapes = len(landmarks), len(model.shape)
     rows = np.array([i for i, reason in enumerate(reasons) if not reason], int)
     found = Found(

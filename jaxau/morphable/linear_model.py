@@ -13,8 +13,8 @@ import numpy as np
 from jaxau.morphable.expression import NEUTRAL, SHAPES, expression_shapes
 from jaxau.morphable.grid import Floats, sample
 from jaxau.morphable.head import MEAN_HEAD
-from jaxau.morphable.identity import MODES, identity_basis
-from jaxau.morphable.landmarks import LANDMARKS_68
+from jaxau.morphable.identity import identity_basis
+from jaxau.morphable.landmarks import LANDMARKS_68, LANDMARKS_98
 
 POINTS = 68
 SHAPES_USED, EXPRESSIONS = 60, 51
@@ -27,7 +27,7 @@ class FaceModel:
 
     Attributes:
       name: of the model, as manifests and checkpoints state it.
-      mean: (68, 3) float64, a neutral face.
+      mean: (68, 3) float64, a neutral face; 68 is 96 in the built-in model for 98 landmarks.
       shape: (s, 68, 3) float64 displacements at coefficient 1, s <= 60.
       expression: (51, 68, 3) float64; a model with fewer has zeros in the last, whose coefficients stay 0.
       expression_names: of those that the model has, at most 51.
@@ -42,16 +42,19 @@ class FaceModel:
     landmarks_from: str
 
     def __post_init__(self) -> None:
+        points = len(self.mean)
         for what, array, wanted in (
-            ("mean", self.mean, (POINTS, 3)),
-            ("shape", self.shape, (len(self.shape), POINTS, 3)),
-            ("expression", self.expression, (EXPRESSIONS, POINTS, 3)),
+            ("mean", self.mean, (points, 3)),
+            ("shape", self.shape, (len(self.shape), points, 3)),
+            ("expression", self.expression, (EXPRESSIONS, points, 3)),
         ):
             if np.shape(array) != wanted or not np.isfinite(array).all():
                 raise ValueError(
                     f"face model {self.name}: {what} of shape {np.shape(array)} must be finite numbers of "
                     f"shape {wanted}; correct the file"
                 )
+        if points != POINTS:
+            return
         x, y, z = self.mean.T
         upright = x[36] < x[45] and x[48] < x[54] and y[8] < y[33] < y[27] and z[30] > z[[36, 45]].mean()
         if not upright:
@@ -73,19 +76,23 @@ def make_model(
     return FaceModel(name, np.asarray(mean, np.float64), shape, padded, names[:EXPRESSIONS], landmarks_from)
 
 
-@lru_cache(maxsize=1)
-def built_in() -> FaceModel:
-    """jaxau's own model, millimetres: 27 identity modes (1 is a standard deviation), 51 expression shapes (1
-    is intensity E).
+@lru_cache(maxsize=2)
+def built_in(points: int = POINTS) -> FaceModel:
+    """jaxau's own model in millimetres, of 27 identity modes (1 is a standard deviation) and 51 expression
+    shapes (1 is intensity E).
 
     Around lids and lips the drawn faces do more than add up shapes (``jaxau.morphable.shape``).
+
+    Args:
+      points: 98 gives it with the first 96 landmarks of WFLW in place of the 68.
     """
+    places = LANDMARKS_98 if points == 98 else LANDMARKS_68
     identity, expression = identity_basis().vertices, expression_shapes()
     return FaceModel(
         "built-in",
-        sample((MEAN_HEAD + NEUTRAL).astype(np.float64), LANDMARKS_68),
-        np.stack([sample(mode.astype(np.float64), LANDMARKS_68) for mode in identity]),
-        np.stack([sample(shape.astype(np.float64), LANDMARKS_68) for shape in expression]),
+        sample((MEAN_HEAD + NEUTRAL).astype(np.float64), places),
+        np.stack([sample(mode.astype(np.float64), places) for mode in identity]),
+        np.stack([sample(shape.astype(np.float64), places) for shape in expression]),
         SHAPES,
-        f"jaxau.morphable.landmarks, {len(MODES)} modes",
+        "jaxau.morphable.landmarks",
     )

@@ -9,9 +9,13 @@ from scipy.spatial.transform import Rotation
 
 from jaxau.morphable import fit as fitting
 from jaxau.morphable.camera import Camera, rotation
+from jaxau.morphable.curves import CURVES, SCHEMES
 from jaxau.morphable.expression import SHAPES
-from jaxau.morphable.fit import CURVES, SCHEMES, fit
+from jaxau.morphable.fit import fit
+from jaxau.morphable.grid import sample
+from jaxau.morphable.landmarks import LANDMARKS_98
 from jaxau.morphable.linear_model import built_in
+from jaxau.morphable.shape import HeadShape
 
 MODEL, SIZE = built_in(), 256
 FOCAL = Camera(SIZE, np.eye(3), scale=0.95).focal
@@ -200,7 +204,25 @@ def test_bad_landmarks_have_reasons_and_spoil_no_other_face(exact: tuple[Drawn, 
     np.testing.assert_allclose(found.expression[[0, 8]], alone.expression[[0, 8]], atol=2e-3)
 
 
+def test_98_landmarks_of_drawn_faces() -> None:
+    """Of the renderer's own faces, whose lids and lips are not linear."""
+    model, truth, landmarks = built_in(98), [], []
+    rng = np.random.default_rng(2)
+    for _ in range(12):
+        shape = HeadShape(rng.normal(0, 1, 27).clip(-2.2, 2.2))
+        truth.append(rng.normal(0, [12, 7, 5]))
+        vertices = shape.vertices(np.where(rng.random(25) < 0.2, rng.uniform(0, 1, 25), 0).astype(np.float32))
+        points = sample(vertices, LANDMARKS_98).astype(np.float64)
+        seen = Camera(SIZE, rotation(*truth[-1]), scale=0.95).project(points)[0]
+        landmarks.append(np.concatenate([seen, np.zeros((2, 2))]))  # pupils do not count
+    found = fit(model, np.stack(landmarks), SIZE, FOCAL)
+    assert found.ok.all() and found.error.max() < 0.6
+    assert np.abs(found.pose - truth).mean() < 0.4 and np.abs(found.pose - truth).max() < 2
+    with pytest.raises(ValueError, match="98 landmarks: face model built-in has 68"):
+        fit(MODEL, np.stack(landmarks), SIZE)
+
+
 def test_another_scheme_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"\(1, 98, 2\).*68, 66, 49"):
-        fit(MODEL, np.zeros((1, 98, 2)), SIZE)
+    with pytest.raises(ValueError, match=r"\(1, 5, 2\).*68, 66, 49, 98"):
+        fit(MODEL, np.zeros((1, 5, 2)), SIZE)
     assert not len(fit(MODEL, np.zeros((0, 68, 2)), SIZE).expression)
