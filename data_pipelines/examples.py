@@ -1,25 +1,60 @@
-"""What an example consists of, once its records are read: labels, augmented pictures, AU centres."""
+"""Batches from plans: records are read, pictures decoded and augmented, and labels attached.
 
+Whole batches at once, because what is done once for a batch costs little for an example, and because each
+picture can be warped straight into its place.
+"""
+
+import threading
 import zlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from data_pipelines import mixture, pictures, transforms, views
-from data_pipelines.plans import Plan
+from data_pipelines.plans import DrawnPlans, ListedPlans, Plan
 from data_pipelines.records import ABSENT, OCCURS, Records
 from jaxau import facs
 from jaxau.config import Augment, Config
+from jaxau.faces.align import ALIGNMENTS
 from jaxau.faces.landmarks import au_centers
 
 Batch = dict[str, np.ndarray]
+Row = dict[str, Any]
+MakeBatch = Callable[[Sequence[Plan]], Batch]
 
 # Separates these draws from all others that use the same seed.
 _AUGMENT_STREAM = 0xA063
 
 
+class PlanFor:
+    """Global example index, item of the epoch -> plan, and what makes a batch of such plans."""
+
+    def __init__(self, plans: DrawnPlans | ListedPlans, load: MakeBatch):
+        self._plans, self._load = plans, load
+
+    def __call__(self, index: int, item: int) -> tuple[MakeBatch, Plan]:
+        """As the class says."""
+        return self._load, self._plans(index, item)
+
+
+def load_batch(chosen: Sequence[tuple[MakeBatch, Plan]]) -> Batch:
+    """A batch of plans, perhaps of several corpora."""
+    loads = list({id(load): load for load, _ in chosen}.values())
+    if len(loads) == 1:
+        return loads[0]([plan for _, plan in chosen])
+    batch: Batch = {}
+    for load in loads:
+        rows = [i for i, (own, _) in enumerate(chosen) if own is load]
+        for name, values in load([chosen[i][1] for i in rows]).items():
+            if name not in batch:
+                batch[name] = np.empty((len(chosen), *values.shape[1:]), values.dtype)
+            batch[name][rows] = values
+    return batch
+
+
 class Labels:
-    """Plan, and labels and numbers of its records -> the fields that all views have."""
+    """Plans and their rows of records -> the fields that all views have, (b, t, ...)."""
 
     def __init__(self, records: Records, config: Config):
         data, manifest = config.data, records.manifest
@@ -27,115 +62,138 @@ class Labels:
         self._min_intensity = float(manifest["label_rule"]["min_intensity"])
         self._corpus = facs.corpus_number(data.corpus)
 
-    def __call__(self, plan: Plan, intensity: list[np.ndarray], numbers: list[tuple[int, int, int]]) -> Batch:
-        """Of t records: their labels (k,), and their numbers of subject, video and frame."""
-        coded_as = mixture.take(np.stack(intensity), self._columns, np.nan)
+    def __call__(self, plans: Sequence[Plan], rows: Sequence[Sequence[Row]]) -> Batch:
+        """Labels (b, t, k), numbers of subject, video and frame (b, t)."""
+        coded_as = np.stack([[row["au_intensity"] for row in example] for example in rows])
+        coded_as = mixture.take(coded_as, self._columns, np.nan)
         coded = np.isfinite(coded_as)
         graded = coded & (coded_as != OCCURS) & (coded_as != ABSENT)
-        subject, video, frame = np.array(numbers, np.int32).T
+        numbers = {
+            name: np.array([[row[name] for row in example] for example in rows], np.int32)
+            for name in ("subject", "video", "frame")
+        }
         return {
             "au": (np.where(coded, coded_as, ABSENT) >= self._min_intensity).astype(np.int32),
             "au_mask": coded,
             "intensity": np.where(graded, coded_as, 0).astype(np.float32),
             "intensity_mask": graded,
-            "subject": subject,
-            "video": video,
-            "frame": frame,
-            "corpus": np.full(len(numbers), self._corpus, np.int32),
-            "mask": plan.mask,
-            "record": plan.records.astype(np.int32),
+            **numbers,
+            "corpus": np.full(coded.shape[:2], self._corpus, np.int32),
+            "mask": np.stack([plan.mask for plan in plans]),
+            "record": np.stack([plan.records for plan in plans]).astype(np.int32),
         }
 
 
+def _read(records: Records, plan: Plan) -> list[Row]:
+    return [records.raw(record) for record in plan.records.tolist()]
+
+
 class LoadCached:
-    """Plan -> example of the view ``features``, to which ``jaxau.feature_cache`` adds the features."""
+    """Plans -> batch of the view ``features``, to which ``jaxau.feature_cache`` adds the features."""
 
     def __init__(self, records: Records, config: Config, stage: str):
         self._records, self._labels = records, Labels(records, config)
         self._variants = config.stages[config.stages[stage].start_from].cache
         self._seed = [_AUGMENT_STREAM, config.seed, zlib.crc32(stage.encode())]
 
-    def __call__(self, plan: Plan) -> Batch:
+    def __call__(self, plans: Sequence[Plan]) -> Batch:
         """Labels, numbers, and which variant of the cached features."""
-        variant = plan.variant
-        if plan.index >= 0:  # one draw for the whole sequence
-            variant = int(np.random.default_rng([*self._seed, plan.index]).integers(0, self._variants))
-        rows = [self._records.raw(int(record)) for record in plan.records]
-        labels = self._labels(plan, *_labels_of(rows))
-        return {**labels, "variant": np.array(variant, np.int32)}
+        rows = [_read(self._records, plan) for plan in plans]
+        variants = [self._variant(plan) for plan in plans]
+        return {**self._labels(plans, rows), "variant": np.array(variants, np.int32)}
+
+    def _variant(self, plan: Plan) -> int:
+        if plan.index < 0:
+            return plan.variant
+        # One draw for the whole sequence.
+        return int(np.random.default_rng([*self._seed, plan.index]).integers(0, self._variants))
 
 
 class Load:
-    """Plan -> example: read, decode, augment, and attach labels."""
+    """Plans -> batch in the form of the stage's view; of the loader "device" without pictures."""
 
     def __init__(self, records: Records, config: Config, stage: str, points: int):
         self._records, self._labels, self._points = records, Labels(records, config), points
-        self._image_size = config.data.image_size
+        self._image_size, self._alignment = config.data.image_size, records.manifest["alignment"]
         self._options: Augment = config.stages[stage].augment
+        self._resize_to = self._options.resize_to or self._image_size
         self._seed = [_AUGMENT_STREAM, config.seed, zlib.crc32(stage.encode())]
         self._view, self._flow = config.stages[stage].view, config.stages[stage].flow
         self._loader = config.data.loader
         self._decoded = pictures.decode_to_file(records) if self._loader == "raw" else None
+        self._own = threading.local()  # of each thread: where it decodes a picture
 
-    def __call__(self, plan: Plan) -> Batch:
-        """The example in the form of the stage's view; of the loader "device" without pictures."""
+    def __call__(self, plans: Sequence[Plan]) -> Batch:
+        """A batch of b = len(plans)."""
         if self._view == "labels":
-            rows = [self._records.raw(int(record)) for record in plan.records]
-            return views.still(self._labels(plan, *_labels_of(rows)))
+            return views.still(self._labels(plans, [_read(self._records, plan) for plan in plans]))
+        # In phases, since a processor is quicker at one thing many times.
+        rows = [_read(self._records, plan) for plan in plans]
+        drawn = [self._draw(plan) for plan in plans]
+        landmarks = mixture.to_scheme(
+            np.stack([[row["landmarks"] for row in example] for example in rows]), self._points
+        )
+        moved = np.stack([self._matrices(*of) for of in zip(plans, landmarks, drawn, strict=True)])
+        mirrored = np.array([of.mirrored for of in drawn])
+        batch = self._labels(plans, rows)
+        batch["landmarks"] = transforms.move_points(landmarks, moved, mirrored)
         if self._loader == "device":
-            return self._without_pictures(plan)
-        given = None if self._decoded is None else pictures.opened(self._decoded)
-        # Some stand in for others, or fill a window up: those are read and warped once.
-        records, places = np.unique(plan.records, return_inverse=True)
-        read = [self._records.frame(int(record), given) for record in records]
-        landmarks = mixture.to_scheme(np.stack([frame.landmarks for frame in read]), self._points)
-        images, points = self._input(plan, [frame.image for frame in read], landmarks, places)
-        frames = [read[place] for place in places]
-        numbers = [(frame.subject, frame.video, frame.frame) for frame in frames]
-        labels = self._labels(plan, [frame.intensity for frame in frames], numbers)
-        example = {"image": images[places], "landmarks": points[places], **labels}
-        if self._view == "clips":
-            return example
-        if self._view == "tuples":
-            return views.tuple_of(example, self._flow)
-        if self._view == "triplets":
-            return views.triplet_of(example, plan.triplet_class)
-        if self._view == "emotions":
-            example["emotion"] = views.emotions_of(self._records.manifest, frames)
-        return views.still(example)
-
-    def _input(
-        self, plan: Plan, images: list[np.ndarray], landmarks: np.ndarray, places: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Crops and their landmarks as the network's input."""
-        alignment, options, side = self._records.manifest["alignment"], self._options, self._image_size
-        if plan.index < 0:
-            return transforms.evaluation_input(images, landmarks, alignment, options, side, plan.variant)
-        rng = np.random.default_rng([*self._seed, plan.index])
-        onto = int(places[1]) if self._view == "tuples" and len(images) > 1 else None
-        return transforms.augment(images, landmarks, alignment, options, side, rng, onto)
-
-    def _without_pictures(self, plan: Plan) -> Batch:
-        """An example to which `pictures.DevicePictures` adds what is drawn here."""
-        rows = [self._records.raw(int(record)) for record in plan.records]
-        if plan.index < 0:
-            drawn = transforms.fixed(self._options, self._image_size, plan.variant)
+            batch["draw"] = np.array([of[: pictures.DRAWN] for of in drawn], np.float32)
         else:
-            rng = np.random.default_rng([*self._seed, plan.index])
-            drawn = transforms.draw(self._options, self._image_size, rng)
-        landmarks = mixture.to_scheme(np.stack([row["landmarks"] for row in rows]), self._points)
-        alignment = self._records.manifest["alignment"]
-        moved = transforms.matrices(landmarks, alignment, self._options, self._image_size, drawn)
-        points = transforms.move_points(landmarks, moved, drawn.mirrored)
-        example = {"landmarks": points, **self._labels(plan, *_labels_of(rows))}
-        example = example if self._view == "clips" else views.still(example)
-        return {**example, "draw": np.array(drawn[: pictures.DRAWN], np.float32)}
+            side = self._image_size
+            batch["image"] = np.empty((*batch["record"].shape, side, side, 3), np.uint8)
+            for plan, example, *of in zip(plans, rows, moved, drawn, batch["image"], strict=True):
+                self._fill(plan, example, *of)
+        return self._in_form(plans, rows, batch)
 
+    def _in_form(self, plans: Sequence[Plan], rows: Sequence[Sequence[Row]], batch: Batch) -> Batch:
+        """The batch (b, t, ...) in the form of the view."""
+        if self._view == "clips":
+            return batch
+        if self._view == "tuples":
+            return views.tuple_of(batch, self._flow)
+        if self._view == "triplets":
+            return views.triplet_of(batch, np.array([plan.triplet_class for plan in plans], np.int32))
+        if self._view == "emotions":
+            batch["emotion"] = views.emotions_of(self._records.manifest, [row for (row,) in rows])[:, None]
+        draws = {"draw": batch.pop("draw")} if "draw" in batch else {}
+        return {**views.still(batch), **draws}
 
-def _labels_of(rows: list[dict[str, Any]]) -> tuple[list[np.ndarray], list[tuple[int, int, int]]]:
-    """Labels, and numbers of subject, video and frame, of records whose pictures are not decoded."""
-    numbers = [(int(row["subject"]), int(row["video"]), int(row["frame"])) for row in rows]
-    return [row["au_intensity"] for row in rows], numbers
+    def _draw(self, plan: Plan) -> transforms.Draw:
+        if plan.index < 0:
+            return transforms.fixed(self._options, self._image_size, plan.variant)
+        rng = np.random.default_rng([*self._seed, plan.index])
+        return transforms.draw(self._options, self._image_size, rng)
+
+    def _onto(self, plan: Plan) -> int | None:
+        # Where the middle frame stands in for both neighbours, it may have no landmarks.
+        return 1 if self._view == "tuples" and plan.index >= 0 and len({*plan.records.tolist()}) > 1 else None
+
+    def _matrices(self, plan: Plan, landmarks: np.ndarray, drawn: transforms.Draw) -> np.ndarray:
+        sides = self._resize_to, self._image_size
+        return transforms.matrices(landmarks, self._alignment, *sides, drawn, self._onto(plan))
+
+    def _fill(
+        self, plan: Plan, rows: Sequence[Row], moved: np.ndarray, drawn: transforms.Draw, out: np.ndarray
+    ) -> None:
+        """Put the pictures of an example into its place (t, h, w, 3)."""
+        records = plan.records.tolist()
+        first = [records.index(record) for record in records]
+        read = sorted({*first})  # what stands in for another, or fills a window up, is decoded once
+        images = (self._picture(records[i], rows[i]) for i in read)
+        is_plain = not (drawn.moves or ALIGNMENTS[self._alignment].fitted or self._onto(plan) is not None)
+        place = out if len(read) == len(out) else np.empty((len(read), *out.shape[1:]), np.uint8)
+        transforms.fill(images, None if is_plain else moved[read], self._resize_to, drawn, place)
+        if place is not out:
+            out[:] = place[np.searchsorted(read, first)]
+
+    def _picture(self, record: int, row: Row) -> np.ndarray:
+        if self._decoded is not None:
+            given: np.ndarray = pictures.opened(self._decoded)[record]
+            return given
+        if not hasattr(self._own, "buffer"):
+            self._own.buffer = np.empty(self._records.shape, np.uint8)
+        return self._records.picture(record, row, self._own.buffer)
 
 
 class AddCenters:

@@ -160,12 +160,13 @@ def make_part(
             remarks.add("frame", "no valid label", number)
             continue
         try:
-            face, is_records = _landmarks(listed, position, picture, faces, remarks)
+            face, is_records = _landmarks(listed, position, picture, raw_dir, faces, remarks)
             laps.lap("landmarks")
             crop, matrix = align(picture, face, alignment)
             laps.lap("alignment")
         except ValueError as error:
             remarks.add("frame", without_path(error, raw_dir), number)
+            laps.lap("landmarks")
             continue
         images.append(records.encode(crop))
         laps.lap("JPEG")
@@ -188,7 +189,12 @@ def make_part(
 
 
 def _landmarks(
-    listed: Listed, position: int, picture: np.ndarray, faces: FaceSource | None, remarks: Remarks
+    listed: Listed,
+    position: int,
+    picture: np.ndarray,
+    raw_dir: Path,
+    faces: FaceSource | None,
+    remarks: Remarks,
 ) -> tuple[np.ndarray, bool]:
     """The points to align by, and whether they are the record's landmarks, too."""
     number = int(listed.frames[position])
@@ -199,7 +205,7 @@ def _landmarks(
         except ValueError as error:
             if faces is None:
                 raise
-            missing = str(error)
+            missing = without_path(error, raw_dir)
     index = int((listed.frames if listed.indices is None else listed.indices)[position])
     box = None if listed.boxes is None else listed.boxes[position]
     found, count = faces.find(picture, listed.name, index, box)

@@ -8,16 +8,17 @@ number, and a run resumes at it whatever the number of threads or processes.
 import dataclasses
 import logging
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import grain
 import jax
 import numpy as np
 
 from data_pipelines import mixture, pictures, sampling, views
-from data_pipelines.examples import AddCenters, Load, LoadCached
+from data_pipelines.examples import AddCenters, Load, LoadCached, MakeBatch, PlanFor, load_batch
 from data_pipelines.plans import DrawnPlans, ListedPlans, Plan, Video
 from data_pipelines.protocols import EVERYONE, PROTOCOLS, Split, kept, left_out, ranges_of, split_subjects
 from data_pipelines.records import Manifest, Records
@@ -110,22 +111,21 @@ class Data:
         return self._iterate(self._endless(stage, self._points), stage, batch_size, start)
 
     def _endless(self, stage: str, points: int) -> grain.MapDataset:
-        """Training examples, shuffled anew in each epoch; of a mixture those of all its corpora."""
+        """Plans of training examples, shuffled anew in each epoch; of a mixture those of all its corpora."""
         plan = self._plans[stage]
         own = (
             grain.MapDataset.range(len(plan))
             .seed(_stage_seed(self._config.seed, stage))
             .shuffle()
             .repeat()
-            .map_with_index(plan)
-            .map(self._load(stage, points))
+            .map_with_index(PlanFor(plan, self._load(stage, points)))
         )
         if not self._further:
             return own
         further = [data._endless(stage, points) for data, _ in self._further]
         return grain.MapDataset.mix([own, *further], [1.0, *(weight for _, weight in self._further)])
 
-    def _load(self, stage: str, points: int) -> Callable[[Plan], Batch]:
+    def _load(self, stage: str, points: int) -> MakeBatch:
         if self._config.stages[stage].view == "features":
             return LoadCached(self._records, self._config, stage)
         return Load(self._records, self._config, stage, points)
@@ -139,7 +139,7 @@ class Data:
           stage: name of a stage; its view and its ``augment.resize_to`` are used.
           part: "train", "inner" or "test".
           batch_size: global; the last batch is filled up, with ``mask`` False.
-          variant: another view of the same frames, see ``transforms.evaluation_input``.
+          variant: another view of the same frames, see ``transforms.fixed``.
           start: example to begin with, a multiple of ``batch_size``.
 
         Returns:
@@ -155,12 +155,12 @@ class Data:
             return iter(())  # a protocol may test on another corpus alone
         last = dataclasses.replace(plans[-1], mask=np.zeros_like(plans[-1].mask))
         plans += [last] * (-len(plans) % batch_size)
-        plans = [dataclasses.replace(plan, variant=variant) for plan in plans[start:]]
-        examples = grain.MapDataset.source(plans).map(self._load(stage, self._points))
-        return self._iterate(examples, stage, batch_size)
+        load = self._load(stage, self._points)
+        chosen = [(load, dataclasses.replace(plan, variant=variant)) for plan in plans[start:]]
+        return self._iterate(grain.MapDataset.source(chosen), stage, batch_size)
 
     def _iterate(
-        self, examples: grain.MapDataset, stage: str, batch_size: int, start: int = 0
+        self, chosen: grain.MapDataset, stage: str, batch_size: int, start: int = 0
     ) -> Iterator[Batch]:
         processes, process = jax.process_count(), jax.process_index()
         if batch_size % processes:
@@ -168,7 +168,8 @@ class Data:
                 f"stage {stage!r}: a batch of {batch_size} cannot be shared by {processes} "
                 "processes; choose a multiple"
             )
-        batches = examples[start:][process::processes].batch(batch_size // processes)
+        own = chosen[start + process :: processes]
+        batches = own.batch(batch_size // processes, batch_fn=load_batch)
         if self._config.stages[stage].view in ("frames", "clips", "tuples"):
             batches = batches.map(AddCenters(self._config.data.aus))
         options = grain.ReadOptions(
@@ -270,6 +271,8 @@ def make_data(config: Config, data_dir: Path | str, threads: int = 2) -> Data:
         not code, a frame rule that it does not have, subjects that the protocol does not list, videos
         shorter than a clip.
     """
+    if threads:
+        cv2.setNumThreads(1)  # pictures are worked on side by side, each by one thread
     return Data(config, Records(data_dir, config.data.corpus), threads)
 
 

@@ -50,8 +50,8 @@ def decode_to_file(records: Records) -> Path:
     path = records.folder / f"decoded-{records.manifest['hash'][:16]}.npy"
     if not path.is_file():
         partial_path = path.with_suffix(f".{os.getpid()}.partial")
-        size = records.frame(0).image.shape
-        pictures = np.lib.format.open_memmap(partial_path, "w+", np.uint8, (len(records), *size))
+        shape = (len(records), *records.shape)
+        pictures = np.lib.format.open_memmap(partial_path, "w+", np.uint8, shape)
         _fill(pictures, records)
         pictures.flush()
         partial_path.replace(path)
@@ -120,7 +120,7 @@ def _cut(pictures: jax.Array, records: jax.Array, draw: jax.Array, image_size: i
 def _adjust_color(
     images: jax.Array, brightness: jax.Array, contrast: jax.Array, saturation: jax.Array
 ) -> jax.Array:
-    """As `transforms.augment` does it."""
+    """As `transforms.fill` does it."""
     luma = jnp.asarray(LUMA, jnp.float32)
     exact = images.astype(jnp.float32)
     mean_grey = luma @ exact.mean((0, 1, 2))

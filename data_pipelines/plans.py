@@ -1,6 +1,7 @@
 """What an example consists of, before anything is read: which records, in which order."""
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ class Plan:
       records: (t,) record indices; t = 1 for a still.
       mask: (t,) bool, False where a record only fills the example up.
       index: global example index, from which the augmentation is drawn; -1 = not augmented, but
-      variant: of a fixed set, see ``transforms.evaluation_input``.
+      variant: of a fixed set, see ``transforms.fixed``.
       triplet_class: 1, 2 or 3, of the view ``triplets``.
     """
 
@@ -57,6 +58,7 @@ class DrawnPlans:
         self._clip_length, self._seed = config.data.clip_length, config.seed
         self._stills = stills
         self._clips: list[tuple[Video, int, np.ndarray]] = []
+        self._starts = functools.lru_cache(maxsize=4)(self._draw_starts)  # a batch may span two epochs
         for video in videos:
             starts = sampling.clip_starts(
                 video.frames, self._clip_length, config.data.subsequences, video.name
@@ -66,13 +68,17 @@ class DrawnPlans:
     def __len__(self) -> int:
         return len(self._clips) * (self._clip_length if self._stills else 1)
 
+    def _draw_starts(self, epoch: int) -> list[int]:
+        return [
+            sampling.draw_start(possible, j, seed=self._seed, epoch=epoch, video=video.key)
+            for video, j, possible in self._clips
+        ]
+
     def __call__(self, index: int, item: int) -> Plan:
         """The plan of one item in the epoch to which the global example index belongs."""
         clip, k = divmod(item, self._clip_length) if self._stills else (item, 0)
-        video, j, possible = self._clips[clip]
-        epoch = index // len(self)
-        start = sampling.draw_start(possible, j, seed=self._seed, epoch=epoch, video=video.key)
-        records = video.records[start : start + self._clip_length]
+        start = self._starts(index // len(self))[clip]
+        records = self._clips[clip][0].records[start : start + self._clip_length]
         records = records[k : k + 1] if self._stills else records
         return Plan(records, np.ones(len(records), bool), index)
 

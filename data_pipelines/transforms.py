@@ -3,7 +3,7 @@
 However much is turned, scaled, shifted, cut and mirrored, a picture is interpolated once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import cv2
@@ -11,7 +11,7 @@ import numpy as np
 import simplejpeg
 
 from jaxau.config import Augment
-from jaxau.faces.align import ALIGNMENTS, input_matrix, resize, similarity, then, to_network_input, warp
+from jaxau.faces.align import ALIGNMENTS, input_matrix, resize, similarity, then, warp
 from jaxau.faces.landmarks import five_points, mirror_order
 
 # ITU-R 601 luma, by which contrast and saturation are defined.
@@ -50,6 +50,11 @@ class Draw(NamedTuple):
     quality: int = 0
     holes: tuple[tuple[float, float, float, float], ...] = ()
 
+    @property
+    def moves(self) -> bool:
+        """Whether the input is turned, enlarged or shifted."""
+        return (self.degrees, self.scale, *self.shift) != (0.0, 1.0, 0.0, 0.0)
+
 
 def draw(options: Augment, image_size: int, rng: np.random.Generator) -> Draw:
     """Draw how one training example is augmented."""
@@ -80,7 +85,15 @@ def _draw_holes(rng: np.random.Generator) -> tuple[tuple[float, float, float, fl
 
 
 def fixed(options: Augment, image_size: int, variant: int) -> Draw:
-    """What `evaluation_input` does."""
+    """What is done outside of training.
+
+    Args:
+      options: of the stage; only ``resize_to`` matters.
+      image_size: side of the network's input.
+      variant: below ``config.VARIANTS``: 0 = the centre, as in prediction
+        (`jaxau.faces.align.to_network_input`); 2i = the i-th corner of the picture of ``options.resize_to``
+        (top left, top right, bottom left, bottom right); odd = mirrored.
+    """
     spare, (place, mirrored) = (options.resize_to or image_size) - image_size, divmod(variant, 2)
     corners = ((0, 0), (spare, 0), (0, spare), (spare, spare))
     left, top = corners[place - 1] if place else (spare // 2, spare // 2)
@@ -90,7 +103,7 @@ def fixed(options: Augment, image_size: int, variant: int) -> Draw:
 def matrices(
     landmarks: np.ndarray,
     alignment: str,
-    options: Augment,
+    resize_to: int,
     image_size: int,
     drawn: Draw,
     onto: int | None = None,
@@ -100,7 +113,7 @@ def matrices(
     Args:
       landmarks: (t, p, 2) pixels of the crops, NaN where a face has none.
       alignment: of the crops.
-      options: of the stage.
+      resize_to: side of the picture from which the input is cut.
       image_size: side of the input.
       drawn: what is done.
       onto: number of the frame onto whose face the others are laid: by the similarity that carries their five
@@ -113,127 +126,89 @@ def matrices(
     Raises:
       ValueError: ``onto`` with a frame without landmarks.
     """
-    change = np.eye(2, 3)
-    change[:, 2] = -drawn.left, -drawn.top
-    middle = (image_size - 1) / 2
-    if options.moves:
+    change = np.array([[1.0, 0.0, -drawn.left], [0.0, 1.0, -drawn.top]])
+    if drawn.moves:
+        middle = (image_size - 1) / 2
         moved = cv2.getRotationMatrix2D((middle, middle), drawn.degrees, drawn.scale)
         moved[:, 2] += np.multiply(drawn.shift, image_size)
         change = then(change, moved)
     if drawn.mirrored:
         change = then(change, np.array([[-1.0, 0.0, image_size - 1], [0.0, 1.0, 0.0]]))
-    side = options.resize_to or image_size
+    if onto is None and not ALIGNMENTS[alignment].fitted:  # the same for all
+        one = then(input_matrix(alignment, landmarks[0], resize_to), change)
+        return np.repeat(one[None], len(landmarks), axis=0)
     if onto is None:
-        return np.stack([then(input_matrix(alignment, points, side), change) for points in landmarks])
+        return np.stack([then(input_matrix(alignment, points, resize_to), change) for points in landmarks])
     target = five_points(landmarks[onto])
-    middle_matrix = then(input_matrix(alignment, landmarks[onto], side), change)
+    middle_matrix = then(input_matrix(alignment, landmarks[onto], resize_to), change)
     own = [np.eye(2, 3) if i == onto else similarity(five_points(p), target) for i, p in enumerate(landmarks)]
     return np.stack([then(matrix, middle_matrix) for matrix in own])
 
 
-def move_points(landmarks: np.ndarray, moved: np.ndarray, mirrored: bool) -> np.ndarray:
-    """Landmarks (t, p, 2) through the transforms (t, 2, 3), float32; ``mirrored`` ones change their names."""
-    points = landmarks @ moved[:, :, :2].swapaxes(1, 2) + moved[:, None, :, 2]
-    if mirrored:
-        points = points[:, mirror_order(points.shape[1])]
+def move_points(landmarks: np.ndarray, moved: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
+    """Landmarks of a batch as they lie in the network's input.
+
+    Args:
+      landmarks: (b, t, p, 2) pixels of the crops.
+      moved: (b, t, 2, 3), see `matrices`.
+      mirrored: (b,) bool, where left and right landmarks change names.
+
+    Returns:
+      (b, t, p, 2) float32.
+    """
+    points = landmarks @ moved[..., :2].swapaxes(-1, -2) + moved[:, :, None, :, 2]
+    points[mirrored] = points[mirrored][:, :, mirror_order(points.shape[2])]
     return points.astype(np.float32)
 
 
-def augment(
-    images: Sequence[np.ndarray],
-    landmarks: np.ndarray,
-    alignment: str,
-    options: Augment,
-    image_size: int,
-    rng: np.random.Generator,
-    onto: int | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Augment the frames of one example; all of them share one draw (LAC, as ME-GraphAU; AUNet).
+def fill(
+    images: Iterable[np.ndarray], moved: np.ndarray | None, resize_to: int, drawn: Draw, out: np.ndarray
+) -> None:
+    """Make the network's input of the frames of one example, which share a draw (LAC, as ME-GraphAU; AUNet).
 
-    Resized to ``options.resize_to``, an image_size square cut out anywhere; turned, enlarged and shifted;
-    mirrored (left and right landmarks change names), all at once. Then blurred; brightness, contrast and
+    Resized, cut, turned, enlarged, shifted and mirrored, all at once; then blurred; brightness, contrast and
     saturation scaled; compressed; and holes cut.
 
     Args:
-      images: t of (s, s, 3) uint8 RGB.
-      landmarks: (t, p, 2) pixels of the images; a frame without landmarks is NaN and stays so.
-      alignment: of the images.
-      options: what to draw.
-      image_size: side of the network's input.
-      rng: one for this example.
-      onto: see `matrices`.
-
-    Returns:
-      (t, image_size, image_size, 3) uint8, and (t, p, 2) float32 pixels of these.
+      images: t of (s, s, 3) uint8 RGB, each used before the next is asked for.
+      moved: (t, 2, 3), see `matrices`; None = nothing but resized, cut and mirrored, which is quicker.
+      resize_to: side of the picture from which the input is cut.
+      drawn: what is done.
+      out: (t, image_size, image_size, 3) uint8, is filled.
     """
-    drawn = draw(options, image_size, rng)
-    moved = matrices(landmarks, alignment, options, image_size, drawn, onto)
-    out = np.empty((len(images), image_size, image_size, 3), np.uint8)
-    if options.moves or onto is not None or ALIGNMENTS[alignment].fitted:
-        for i, image in enumerate(images):
-            out[i] = warp(image, moved[i], image_size)
-    else:  # the same, and quicker
-        for i, image in enumerate(images):
-            image = resize(image, options.resize_to or image_size)
-            cut = image[drawn.top : drawn.top + image_size, drawn.left : drawn.left + image_size]
-            if drawn.mirrored:
-                cv2.flip(cut, 1, out[i])  # 10 times as quick as NumPy's copy
-            else:
-                out[i] = cut
+    side = out.shape[1]
+    for i, image in enumerate(images):
+        if moved is not None:
+            out[i] = warp(image, moved[i], side)
+            continue
+        cut = resize(image, resize_to)[drawn.top : drawn.top + side, drawn.left : drawn.left + side]
+        if drawn.mirrored:
+            cv2.flip(cut, 1, out[i])  # 10 times as quick as NumPy's copy
+        else:
+            out[i] = cut
     if drawn.blur:
         for image in out:
             cv2.GaussianBlur(image, (drawn.blur, drawn.blur), 0, image)
-    if options.color_jitter:
-        out = _adjust_color(out, drawn.brightness, drawn.contrast, drawn.saturation)
+    if (drawn.brightness, drawn.contrast, drawn.saturation) != (1.0, 1.0, 1.0):
+        _adjust_color(out, drawn.brightness, drawn.contrast, drawn.saturation)
     if drawn.quality:
         for image in out:
             simplejpeg.decode_jpeg(simplejpeg.encode_jpeg(image, quality=drawn.quality), buffer=image)
     for hole in drawn.holes:
-        left, top, right, bottom = (round(share * image_size) for share in hole)
+        left, top, right, bottom = (round(share * side) for share in hole)
         out[:, top:bottom, left:right] = 0
-    return out, move_points(landmarks, moved, drawn.mirrored)
 
 
-def evaluation_input(
-    images: Sequence[np.ndarray],
-    landmarks: np.ndarray,
-    alignment: str,
-    options: Augment,
-    image_size: int,
-    variant: int = 0,
-) -> tuple[np.ndarray, np.ndarray]:
-    """What prediction would see of these frames (`jaxau.faces.align.to_network_input`), or a fixed variant.
-
-    Args:
-      variant: below ``config.VARIANTS``: 0 = the centre, as in prediction; 2i = the i-th corner of the
-        picture of ``options.resize_to`` (top left, top right, bottom left, bottom right); odd = mirrored.
-
-    Other arguments, returns: as `augment`, without any draw.
-    """
-    side, drawn = options.resize_to or image_size, fixed(options, image_size, variant)
-    out = np.empty((len(images), image_size, image_size, 3), np.uint8)
-    for i, (image, points) in enumerate(zip(images, landmarks, strict=True)):
-        whole = to_network_input(image, points, alignment, side, 0)
-        cut = whole[drawn.top : drawn.top + image_size, drawn.left : drawn.left + image_size]
-        if drawn.mirrored:
-            cv2.flip(cut, 1, out[i])
-        else:
-            out[i] = cut
-    moved = matrices(landmarks, alignment, options, image_size, drawn)
-    return out, move_points(landmarks, moved, drawn.mirrored)
-
-
-def _adjust_color(images: np.ndarray, brightness: float, contrast: float, saturation: float) -> np.ndarray:
-    """Scale brightness, then contrast about the mean grey, then saturation about each pixel's grey.
+def _adjust_color(images: np.ndarray, brightness: float, contrast: float, saturation: float) -> None:
+    """Scale brightness, then contrast about the mean grey, then saturation about each pixel's grey, in place.
 
     All three are affine in RGB, so one matrix does them, rounding and clipping once at the end. The
     mean grey is that of all frames, so that a clip keeps its own changes of light.
     """
-    t, height, width, _ = images.shape
-    tall = images.reshape(t * height, width, 3)
+    tall = images.reshape(-1, *images.shape[2:])
     mean_grey = float(LUMA @ cv2.mean(tall)[:3])
-    to_grey = np.tile(LUMA, (3, 1))
-    matrix = brightness * contrast * (saturation * np.eye(3) + (1 - saturation) * to_grey)
-    offset = np.full((3, 1), brightness * (1 - contrast) * mean_grey)
-    adjusted = cv2.transform(tall, np.hstack([matrix, offset]))
-    return adjusted.reshape(images.shape)
+    matrix = np.empty((3, 4))
+    matrix[:, :3] = brightness * contrast * (1 - saturation) * LUMA
+    matrix[(0, 1, 2), (0, 1, 2)] += brightness * contrast * saturation
+    matrix[:, 3] = brightness * (1 - contrast) * mean_grey
+    cv2.transform(tall, matrix, tall)

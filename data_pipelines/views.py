@@ -14,14 +14,14 @@ import numpy as np
 from data_pipelines import sampling
 from data_pipelines.plans import Plan, Video
 from data_pipelines.protocols import EVERYONE, PROTOCOLS
-from data_pipelines.records import Frame, Records
+from data_pipelines.records import Records
 from data_pipelines.synthetic import SynthConfig, SynthFaces
 from data_pipelines.synthetic.emotions import emotions
 from data_pipelines.synthetic.triplets import draw_triplets
 from jaxau.config import Config
 from jaxau.faces.flow import tuple_flow
 
-Example = dict[str, np.ndarray]
+Batch = dict[str, np.ndarray]
 
 
 def of_other_corpus(config: Config, name: str) -> Config:
@@ -36,9 +36,9 @@ def of_other_corpus(config: Config, name: str) -> Config:
     return dataclasses.replace(config, data=data, stages=stages, selection="conventional")
 
 
-def still(example: Example) -> Example:
-    """An example of one frame without its axis of time."""
-    return {key: value[0] for key, value in example.items()}
+def still(batch: Batch) -> Batch:
+    """A batch of single frames (b, 1, ...) without its axis of time."""
+    return {key: value[:, 0] for key, value in batch.items()}
 
 
 def tuples(manifest: Mapping[str, Any], videos: Sequence[Video], distance: int, part: str) -> list[Plan]:
@@ -66,30 +66,30 @@ def tuples(manifest: Mapping[str, Any], videos: Sequence[Video], distance: int, 
     return found
 
 
-def tuple_of(example: Example, flow: bool) -> Example:
+def tuple_of(batch: Batch, flow: bool) -> Batch:
     """Of the frames t-T, t, t+T: all images, and the labels of the middle.
 
     Args:
-      example: fields (3, ...); ``mask`` (3,) is False where the middle frame stands in for a neighbour.
+      batch: fields (b, 3, ...); ``mask`` (b, 3) is False where the middle frame stands in for a neighbour.
       flow: whether there is a field ``flow``.
 
     Returns:
-      ``image`` (3, h, w, 3), ``neighbor`` (3,), ``flow`` (h, w, 4) as `tuple_flow`, and all other fields of
-      the middle frame.
+      ``image`` (b, 3, h, w, 3), ``neighbor`` (b, 3), ``flow`` (b, h, w, 4) as `tuple_flow`, and all other
+      fields of the middle frame.
     """
-    middle = {key: value[1] for key, value in example.items()}
-    found = {**middle, "image": example["image"], "neighbor": example["mask"]}
-    return {**found, "flow": tuple_flow(example["image"])} if flow else found
+    middle = {key: value[:, 1] for key, value in batch.items()}
+    found = {**middle, "image": batch["image"], "neighbor": batch["mask"]}
+    return {**found, "flow": np.stack([tuple_flow(trio) for trio in batch["image"]])} if flow else found
 
 
-def triplet_of(example: Example, triplet_class: int) -> Example:
-    """Of anchor, positive and negative: ``image`` (3, h, w, 3), ``triplet_class``, ``mask``, ``record`` "
-    "(3,)."""
+def triplet_of(batch: Batch, triplet_class: np.ndarray) -> Batch:
+    """Of anchor, positive and negative (b, 3, ...): ``image``, ``triplet_class`` and ``mask`` (b,), and "
+    "``record`` (b, 3)."""
     return {
-        "image": example["image"],
-        "triplet_class": np.array(triplet_class, np.int32),
-        "mask": example["mask"][0],
-        "record": example["record"],
+        "image": batch["image"],
+        "triplet_class": triplet_class,
+        "mask": batch["mask"][:, 0],
+        "record": batch["record"],
     }
 
 
@@ -167,11 +167,11 @@ def emotion_plans(records: Records, videos: Sequence[Video]) -> list[Plan]:
     return [Plan(np.array([record]), np.ones(1, bool)) for record in found]
 
 
-def emotions_of(manifest: Mapping[str, Any], frames: Sequence[Frame]) -> np.ndarray:
-    """(t,) int32 expression labels of frames; of synthetic faces, what their AUs show."""
+def emotions_of(manifest: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """(n,) int32 expression labels of rows of records, -1 = none; of synthetic faces, what their AUs show."""
     if _is_drawn(manifest):
-        return emotions(np.stack([frame.intensity for frame in frames]))
-    return np.array([frame.emotion for frame in frames], np.int32)
+        return emotions(np.stack([row["au_intensity"] for row in rows]))
+    return np.array([row.get("emotion", -1) for row in rows], np.int32)
 
 
 def _is_drawn(manifest: Mapping[str, Any]) -> bool:

@@ -77,20 +77,8 @@ def predict(
     return {"truth": merged.pop("au"), "mask": merged.pop("au_mask"), **merged}
 
 
-def mean_terms(
-    network: nn.Module,
-    loss: models.Loss,
-    role: models.Role,
-    variables: Mapping[str, Any],
-    loss_state: Any,
-    batches: Iterable[Mapping[str, np.ndarray]],
-    mesh: jax.sharding.Mesh,
-) -> dict[str, float]:
-    """Means over all examples of the terms of a loss, as the network evaluates.
-
-    Raises:
-      ValueError: no examples.
-    """
+def make_terms_step(network: nn.Module, loss: models.Loss, role: models.Role) -> Any:
+    """Jit-compiled ``(variables, loss_state, batch) -> (unmasked examples, terms)`` as in evaluation."""
 
     @jax.jit
     def step(variables: Any, loss_state: Any, batch: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -99,10 +87,25 @@ def mean_terms(
         value, terms, _ = loss(outputs, batch, loss_state)
         return batch["mask"].sum(), {"loss": value, **terms}
 
+    return step
+
+
+def mean_terms(
+    terms_step: Any,
+    variables: Mapping[str, Any],
+    loss_state: Any,
+    batches: Iterable[Mapping[str, np.ndarray]],
+    mesh: jax.sharding.Mesh,
+) -> dict[str, float]:
+    """Means over all examples of the terms of a loss, by `make_terms_step`.
+
+    Raises:
+      ValueError: no examples.
+    """
     total: dict[str, float] = {}
     count = 0
     for batch in batches:
-        n, terms = jax.device_get(step(variables, loss_state, sharding.shard_batch(batch, mesh)))
+        n, terms = jax.device_get(terms_step(variables, loss_state, sharding.shard_batch(batch, mesh)))
         count += int(n)
         total = {name: total.get(name, 0.0) + int(n) * float(value) for name, value in terms.items()}
     if not count:
@@ -295,7 +298,7 @@ def _score_other(
     variables, state = jax.device_put((model.variables, loss.init(data.statistics)), everywhere)
     batches = tqdm(data.evaluate(name, "test", config.stages[name].batch_size), f"test {name}")
     role = models.role(config, name)
-    terms = mean_terms(model.network, loss, role, variables, state, batches, mesh)
+    terms = mean_terms(make_terms_step(model.network, loss, role), variables, state, batches, mesh)
     return {"hash": model.info["hash"], "epoch": model.info["epoch"], "terms": terms}
 
 

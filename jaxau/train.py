@@ -174,6 +174,7 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
         partial(loss.epoch_metrics, aus=config.data.aus), out_shardings=NamedSharding(mesh, PartitionSpec())
     )
     eval_step = evaluate.make_eval_step(network)
+    terms_step = evaluate.make_terms_step(network, loss, role)
 
     part = _SELECTS[config.selection] if role.selects and not stage.corpus else ""
 
@@ -190,7 +191,7 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
         if role.detects_aus:
             return {"f1": _mean_f1(predictions(state), config, part)}
         batches, term = data.evaluate(name, part, stage.batch_size), role.selects.removeprefix("-")
-        terms = evaluate.mean_terms(network, loss, role, state.variables, state.loss_state, batches, mesh)
+        terms = evaluate.mean_terms(terms_step, state.variables, state.loss_state, batches, mesh)
         return {term: terms[term], **terms}
 
     def epoch_of(step: int) -> int:

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from input_kit import evaluation_input
 from sklearn.metrics import f1_score
 from small_run import small_config
 
 from data_pipelines.loader import make_data
 from data_pipelines.records import Records, read_manifest
 from data_pipelines.synthetic import SynthConfig, SynthFaces
-from data_pipelines.transforms import evaluation_input
 from jaxau import checkpoint, evaluate, metrics, train
 from jaxau.report import html, tables
 

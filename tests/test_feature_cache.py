@@ -11,9 +11,9 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from input_kit import evaluation_input
 from small_run import small_aar_config
 
-from data_pipelines import transforms
 from data_pipelines.loader import make_data
 from jaxau import checkpoint, evaluate, feature_cache, predict_queues, sharding, train
 
@@ -55,7 +55,7 @@ def test_the_cache_holds_what_the_network_makes_of_each_variant(tiny_faces, fini
         frame = data._records.frame(record)
         for variant in range(4):
             options = config.stages["cache"].augment
-            image, _ = transforms.evaluation_input(
+            image, _ = evaluation_input(
                 frame.image[None], frame.landmarks[None], "jaa256", options, 32, variant
             )
             if variant == 0 or part_of[video["subject_name"]] == "train":
@@ -103,7 +103,7 @@ def test_prediction_on_the_same_frames_gives_the_same_probabilities(tiny_faces, 
     video = next(v for v in data.manifest["videos"] if v["subject_name"] in data.split.test)
     records = video["start"] + np.arange(len(video["frames"]))
     frames = [data._records.frame(int(r)) for r in records]
-    images, _ = transforms.evaluation_input(
+    images, _ = evaluation_input(
         np.stack([f.image for f in frames]), np.stack([f.landmarks for f in frames]),
         "jaa256", small_aar_config().stages["frames"].augment, 32,
     )  # fmt: skip

@@ -6,6 +6,7 @@ Examples:
   jaxau-faces clip --out clip.png
   jaxau-faces nuisance --out nuisance.png
   jaxau-faces ladder --tier tiny
+  jaxau-faces triplets --count 300 --out triplets
 """
 
 import argparse
@@ -135,6 +136,14 @@ def _parser() -> argparse.ArgumentParser:
     ladder.add_argument("--every", type=int, default=1, help="look at every so-manieth frame")
     ladder.add_argument("--workers", type=int, default=1, help="processes that draw")
     ladder.add_argument("--network", action="store_true", help="also train a small network: ten minutes")
+    triplets = commands.add_parser("triplets", help="triplets of expressions with pictures, as FEC has them")
+    triplets.add_argument("--tier", default="small", help="tiny, small or default")
+    triplets.add_argument(
+        "--count", type=int, default=300, help="for training, and half as many for the test"
+    )
+    triplets.add_argument("--size", type=int, default=256, help="side of the picture in pixels")
+    triplets.add_argument("--seed", type=int, default=0, help="of the people and of the draw")
+    triplets.add_argument("--out", type=Path, required=True, help="folder")
     for command in (draw, sheet, clip, nuisance):
         command.add_argument("--out", type=Path, required=True, help=f"{', '.join(_SUFFIXES)} file")
     return parser
@@ -172,12 +181,28 @@ def _print_ladder(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _write_triplets(arguments: argparse.Namespace) -> None:
+    """Training and test people are those of the first of three folds."""
+    if arguments.count < 2 or arguments.tier == "large":
+        raise ValueError("--count starts at 2, and --tier large has no end; choose a smaller one")
+    from data_pipelines.synthetic.triplets import draw_triplets, write_fec  # takes a second to import
+
+    faces = SynthFaces(SynthConfig(tier=arguments.tier, size=arguments.size, seed=arguments.seed))
+    learned, tested = faces.folds(3)[0]
+    for name, people, count in (("train", learned, arguments.count), ("test", tested, arguments.count // 2)):
+        drawn = draw_triplets(faces, people, count, seed=arguments.seed)
+        print(write_fec(faces, drawn, arguments.out, name))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 if it did its work, 2 for a wrong request, 1 if a picture could not be written."""
     arguments = _parser().parse_args(argv)
     try:
         if arguments.command == "ladder":
             return _print_ladder(arguments)
+        if arguments.command == "triplets":
+            _write_triplets(arguments)
+            return 0
         _write(arguments.out, _picture(arguments))
     except ValueError as error:
         print(f"jaxau-faces: {error}", file=sys.stderr)

@@ -204,19 +204,36 @@ class SynthFaces:
         """(frames, 3) degrees (yaw, pitch, roll) of a clip; as ``labels``."""
         return self._clip(subject, clip).moments.poses.copy()
 
-    def frame(self, subject: int, clip: int, t: int, contour: str = "3d") -> Frame:
-        """Draw one frame; ``contour`` of ``lm68`` and ``lm98`` as in ``Rendering.landmarks_3d``.
+    def frame(
+        self,
+        subject: int,
+        clip: int,
+        t: int,
+        contour: str = "3d",
+        expression_of: tuple[int, int, int] | None = None,
+    ) -> Frame:
+        """Draw one frame.
+
+        Args:
+          subject, clip, t: which.
+          contour: of ``lm68`` and ``lm98``, as in ``Rendering.landmarks_3d``.
+          expression_of: (subject, clip, t) of the frame whose expression is shown, with the very same
+            coefficients, and whose labels this one then has: pairs of people with one expression.
 
         Raises:
           ValueError: no such subject, clip, frame or contour.
         """
         state, person = self._clip(subject, clip), self.person(subject)
-        _check_index("frame t", t, self.config.shape.frames)
-        weights = person.weights(state.drive[t], self.config.scale)
+        who, its_clip, moment = expression_of or (subject, clip, t)
+        shown, shows = self._clip(who, its_clip), self.person(who)
+        for time in (t, moment):
+            _check_index("frame t", time, self.config.shape.frames)
+        weights = shows.weights(shown.drive[moment], self.config.scale)
         moments = state.moments
         yaw, pitch, roll = (float(angle) for angle in moments.poses[t])
         scene = replace(
             state.scene,
+            asymmetry=shown.scene.asymmetry,
             gaze=(float(moments.gaze[t, 0]), float(moments.gaze[t, 1])),
             shift=(float(moments.shift[t, 0]), float(moments.shift[t, 1])),
             blur=float(moments.blur[t]),
@@ -224,14 +241,14 @@ class SynthFaces:
         )
         noise = np.random.default_rng(np.random.SeedSequence(self._key(_FRAME, subject, clip, t)))
         rendering = photograph(person, weights, (yaw, pitch, roll), scene, self.config.shape.size, noise)
-        au = state.labels[t].copy()
+        au = shown.labels[moment].copy()
         lm68 = rendering.landmarks(68, contour)
         return Frame(
             image=rendering.image,
             au=au,
             au_int=np.floor(au + 0.5).astype(np.int64),
-            coded=state.coded[t].copy(),
-            phase=state.phase[t].copy(),
+            coded=shown.coded[moment].copy(),
+            phase=shown.phase[moment].copy(),
             lm68=lm68,
             lm49=lm68[FROM_68_TO_49],
             lm98=rendering.landmarks(98, contour),

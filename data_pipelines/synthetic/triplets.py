@@ -195,14 +195,15 @@ def _is_clear(distances: Floats, margin: float) -> Bools:
 
 
 def write_fec(faces: SynthFaces, triplets: Triplets, folder: Path, name: str) -> Path:
-    """Write pictures and a table as FEC has them; the addresses are file names.
+    """Write pictures and a table as FEC has them, for ``launch.prepare --corpus=fec``.
 
     A row holds, for each of three faces, its picture and its box as shares of width and height (left, right,
     top, bottom), then the class, then pairs of annotator and vote; a vote is the number of the odd face. The
     odd face's place is drawn at random.
 
     Returns:
-      ``<folder>/faceexp-comparison-data-<name>.csv``; pictures lie beside it.
+      ``<folder>/faceexp-comparison-data-<name>-public.csv``; pictures lie beside it, their addresses are file
+      names, and ``downloads.csv`` lists those of all tables.
     """
     folder.mkdir(parents=True, exist_ok=True)
     size = faces.config.shape.size
@@ -215,7 +216,7 @@ def write_fec(faces: SynthFaces, triplets: Triplets, folder: Path, name: str) ->
         (left, top), (right, bottom) = frame.lm68.min(0), frame.lm68.max(0)
         sides = np.clip(np.array([left, right, top, bottom]) / size, 0, 1)
         boxes[int(subject), int(clip), int(t)] = [round(float(side), 5) for side in sides]
-    path = folder / f"faceexp-comparison-data-{name}.csv"
+    path = folder / f"faceexp-comparison-data-{name}-public.csv"
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         for three, triplet_class in zip(triplets.frames, triplets.triplet_class, strict=True):
@@ -228,6 +229,8 @@ def write_fec(faces: SynthFaces, triplets: Triplets, folder: Path, name: str) ->
             for annotator in range(_ANNOTATORS):
                 row += [f"synthetic{annotator}", odd]
             writer.writerow(row)
+    files = sorted(picture.name for picture in folder.glob("S*.png"))
+    (folder / "downloads.csv").write_text("\n".join(["url,file", *(f"{file},{file}" for file in files)]))
     return path
 
 

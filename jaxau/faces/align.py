@@ -253,9 +253,9 @@ def to_network_input(
             f"resize_to={resize_to} with image_size={image_size}: the resized crop must not be "
             "smaller than the network's input; use resize_to=0 or a larger number"
         )
-    if ALIGNMENTS[alignment].fitted:
-        whole = warp(crop, input_matrix(alignment, landmarks, resize_to), resize_to)
-    else:
-        whole = resize(crop, resize_to)
     start = (resize_to - image_size) // 2
+    if ALIGNMENTS[alignment].fitted:
+        cut = np.array([[1.0, 0.0, -start], [0.0, 1.0, -start]])
+        return warp(crop, then(input_matrix(alignment, landmarks, resize_to), cut), image_size)
+    whole = resize(crop, resize_to)
     return np.ascontiguousarray(whole[start : start + image_size, start : start + image_size])

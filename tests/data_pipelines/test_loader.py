@@ -9,8 +9,8 @@ import chex
 import jax
 import numpy as np
 import pytest
+from input_kit import evaluation_input
 
-from data_pipelines import transforms
 from data_pipelines.loader import make_data
 from data_pipelines.records import Records
 from jaxau.config import Augment, Stage
@@ -67,7 +67,7 @@ def test_examples_are_the_records_they_name(data, source, flat_config):
     for batch in data.evaluate("stills", "train", 8):
         for i in np.flatnonzero(batch["mask"]):
             frame = source.frame(batch["record"][i])
-            image, points = transforms.evaluation_input(
+            image, points = evaluation_input(
                 frame.image[None], frame.landmarks[None], "jaa256", Augment(resize_to=40), 32
             )
             np.testing.assert_array_equal(batch["image"][i], image[0])

@@ -6,8 +6,9 @@ import chex
 import numpy as np
 import pytest
 import scipy.ndimage
+from input_kit import augment, evaluation_input
 
-from data_pipelines.transforms import augment, draw, evaluation_input
+from data_pipelines.transforms import draw
 from jaxau.config import VARIANTS, Augment
 from jaxau.faces.align import ALIGNMENTS, to_network_input
 from jaxau.faces.landmarks import mirror_order

@@ -162,6 +162,11 @@ def wide_config(flat_config, view, augment, **stage):
 TURNED = Augment(0.5, 0.0, 0, rotation=15, scale=0.25, shift=0.05)
 
 
+def one(batch):
+    """The only example of a batch."""
+    return {name: values[0] for name, values in batch.items()}
+
+
 def eyes_of(records, record, matrix):
     return transform_points(five_points(records.frame(record).landmarks)[:2], matrix)
 
@@ -186,7 +191,7 @@ def test_eyes_of_a_tuple_coincide(flat_config, wide_dir, monkeypatch, training):
     distances, spread = [], []
     for index, plan in enumerate(found):
         used.clear()
-        example = load(dataclasses.replace(plan, index=index if training else -1))
+        example = one(load([dataclasses.replace(plan, index=index if training else -1)]))
         unique = np.unique(plan.records)
         assert len(used) == len(unique)  # one interpolation for each picture
         if not plan.mask.any() or plan is found[-1]:
@@ -210,7 +215,7 @@ def test_pixels_of_the_eyes_coincide(flat_config, wide_dir, training):
     plans = views.tuples(records.manifest, data._videos("test")[1:], 2, "test")
     window, shifts = cv2.createHanningWindow((48, 48), cv2.CV_32F), []
     for index, plan in enumerate(plans):
-        example = load(dataclasses.replace(plan, index=index if training else -1))
+        example = one(load([dataclasses.replace(plan, index=index if training else -1)]))
         grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) for image in example["image"]]
         for x, y in five_points(example["landmarks"])[:2].round().astype(int):
             there = np.s_[y - 24 : y + 24, x - 24 : x + 24]
@@ -222,7 +227,7 @@ def test_neighbours_are_laid_over_the_middle_face_wherever_it_goes():
     rng = np.random.default_rng(0)
     middle, other = rng.uniform(160, 290, (2, 5, 2))
     drawn = transforms.Draw(0, 0, True, degrees=12.0, scale=0.8, shift=(0.04, -0.05))
-    moved = transforms.matrices(np.stack([other, middle]), "wide", TURNED, 256, drawn, onto=1)
+    moved = transforms.matrices(np.stack([other, middle]), "wide", 256, 256, drawn, onto=1)
     source, target = other, transform_points(middle, moved[1])
     mirror = np.array([-1, 1])  # a similarity cannot mirror: the target is compared in its mirror image
     rows = [[[x, -y, 1, 0], [y, x, 0, 1]] for x, y in source]

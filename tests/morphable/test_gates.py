@@ -30,6 +30,13 @@ def each_metric_grows() -> Wrong:
     return wrong
 
 
+def lips_at_rest_touch() -> Wrong:
+    """Or people would show teeth that no AU accounts for."""
+    rests = [vertices(person, {}) for person in random_people()]
+    gaps = [float(np.abs(rest[LIP_UPPER] - rest[LIP_LOWER]).max()) for rest in rests]
+    return [(number, gap) for number, gap in enumerate(gaps) if gap > 0]
+
+
 def others_leave_the_metric_alone() -> Wrong:
     """Gate 1: an AU's metric moves less than a quarter of its range under any AU that is not its kin."""
     wrong: Wrong = []
@@ -112,6 +119,7 @@ def doubled_rows_coincide_outside_the_openings() -> Wrong:
 
 GATES: tuple[Callable[[], Wrong], ...] = (
     each_metric_grows,
+    lips_at_rest_touch,
     others_leave_the_metric_alone,
     tight_lids_leave_a_quarter_of_the_aperture,
     skin_never_folds_over_itself,
@@ -127,6 +135,17 @@ def test_the_generator_passes(gate: Callable[[], Wrong]) -> None:
 
 def _au16_lifts_the_lip(patch: pytest.MonkeyPatch) -> None:
     patch.setitem(expression.LOWER_LIP, 16, ((8, -73), (14, 8), (0, 7, 2)))
+
+
+def _thicker_lips_leak_into_the_lip_line(patch: pytest.MonkeyPatch) -> None:
+    thicker = identity.thicker_lip
+
+    def leaking(upper: bool) -> Floats:
+        field = np.array(thicker(upper))
+        field[LIP_LOWER, :, 1] -= 0.2  # mm
+        return field
+
+    patch.setattr(identity, "thicker_lip", leaking)
 
 
 def _au6_smiles(patch: pytest.MonkeyPatch) -> None:
@@ -169,6 +188,7 @@ def fresh_bases(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]
     ("breakage", "gate"),
     [
         (_au16_lifts_the_lip, each_metric_grows),
+        (_thicker_lips_leak_into_the_lip_line, lips_at_rest_touch),
         (_au6_smiles, others_leave_the_metric_alone),
         (_lid_limit_in_fixed_mm, tight_lids_leave_a_quarter_of_the_aperture),
         (_skin_is_not_gathered, skin_never_folds_over_itself),

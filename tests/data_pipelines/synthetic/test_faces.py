@@ -150,6 +150,20 @@ def test_every_subject_has_a_neutral_frame(faces: SynthFaces) -> None:
         assert frame.au.max() == 0 and (frame.exp_coeff == 0).all()
 
 
+def test_one_expression_can_be_shown_by_another_person(faces: SynthFaces) -> None:
+    one, other = faces.frame(2, 1, 17), faces.frame(4, 0, 30)
+    swapped = faces.frame(2, 1, 17, expression_of=(4, 0, 30))
+    np.testing.assert_array_equal(swapped.exp_coeff, other.exp_coeff)
+    np.testing.assert_array_equal(swapped.id_coeff, one.id_coeff)
+    for label in ("au", "coded", "phase"):
+        np.testing.assert_array_equal(getattr(swapped, label), getattr(other, label))
+    assert (swapped.pose, swapped.gaze, swapped.subject, swapped.t) == (one.pose, one.gaze, 2, 17)
+    assert np.abs(swapped.lm3d - one.lm3d).max() > 0.5  # mm
+    np.testing.assert_array_equal(faces.frame(2, 1, 17, expression_of=(2, 1, 17)).image, one.image)
+    with pytest.raises(ValueError, match="t 40"):
+        faces.frame(2, 1, 17, expression_of=(4, 0, 40))
+
+
 def test_indices_outside_the_data_set_are_refused(faces: SynthFaces) -> None:
     for bad, message in (((6, 0, 0), "subject 6"), ((0, 2, 0), "clip 2"), ((0, 0, 40), "t 40")):
         with pytest.raises(ValueError, match=message):

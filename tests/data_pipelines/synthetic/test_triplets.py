@@ -7,7 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
+from data_pipelines.corpora import fec
 from data_pipelines.synthetic import SynthConfig, SynthFaces
+from data_pipelines.synthetic.cli import main
 from data_pipelines.synthetic.triplets import Triplets, draw_triplets, kinds, movement, write_fec
 from jaxau.faces.align import align
 from jaxau.facs import SYNTHETIC_AUS
@@ -111,7 +113,7 @@ def test_fec_form(faces, triplets, tmp_path: Path) -> None:
     few = type(triplets)(*(field[:6] for field in triplets))
     table = write_fec(faces, few, tmp_path, "train")
     rows = list(csv.reader(table.open()))
-    assert table.name == "faceexp-comparison-data-train.csv" and len(rows) == 6
+    assert table.name == "faceexp-comparison-data-train-public.csv" and len(rows) == 6
     for row, three, triplet_class in zip(rows, few.frames, few.triplet_class, strict=True):
         pictures = [row[i] for i in (0, 5, 10)]
         assert row[15] == f"{('ONE', 'TWO', 'THREE')[triplet_class - 1]}_CLASS_TRIPLET"
@@ -122,6 +124,18 @@ def test_fec_form(faces, triplets, tmp_path: Path) -> None:
         left, right, top, bottom = map(float, row[1:5])
         assert 0 <= left < right <= 1 and 0 <= top < bottom <= 1
         assert cv2.imread(str(tmp_path / pictures[0])).shape == (96, 96, 3)
+
+
+def test_what_the_command_writes_is_read_as_fec(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["triplets", "--tier", "tiny", "--size", "48", "--out", str(tmp_path)]
+    assert main([*given, "--count", "4"]) == 0
+    read = fec.corpus(tmp_path, "jaa256", None)
+    assert [len(read.manifest["triplets"][name]) for name in ("train", "test")] == [4, 2]
+    assert not any(read.manifest["triplets_dropped"].values())
+    assert read.listed is not None
+    pictures = [path for part in range(read.parts) for path in read.listed(part).pictures]
+    assert len(pictures) > 6 and all(path is not None and path.is_file() for path in pictures)
+    assert main([*given, "--count", "1"]) == 2 and "--count starts at 2" in capsys.readouterr().err
 
 
 def _pixel_distances_are_right(faces: SynthFaces, triplets: Triplets) -> np.ndarray:
