@@ -1,6 +1,6 @@
 """Expression coefficients of a prepared data set: a face model fitted to the landmarks of all its records.
 
-They lie beside the shards in ``expression.npy``, (n, 2, 51) float32 of the n records and of their mirror images,
+They lie beside the shards in ``expression.npy``, (n, 2, 51) float32 of n records and of their mirror images,
 NaN where a face could not be fitted. The manifest says with which model, and why faces are without:
 ``expression``: ``{"model", "landmarks_from", "names", "fitted", "absent": {reason: count}}``.
 """
@@ -74,7 +74,7 @@ def fit_records(data_dir: Path | str, corpus: str, model: FaceModel | None = Non
 
 
 class Expressions:
-    """Records -> the fields ``expression`` (t, 51) and ``expression_mask`` (t,) of an example.
+    """Records -> the fields ``expression`` and ``expression_mask`` of a batch.
 
     Raises:
       ValueError: the data set has none.
@@ -88,10 +88,10 @@ class Expressions:
                 f"them with `python -m launch.prepare --corpus={records.folder.name} "
                 f"--data_dir={records.data_dir} --fit_3dmm`"
             )
-        self._path, self._expression = path, np.load(path, mmap_mode="r")
+        self._expression = np.load(path, mmap_mode="r")
 
-    def __call__(self, rows: np.ndarray, is_mirrored: bool) -> dict[str, np.ndarray]:
-        """Of the records ``rows`` (t,), or of their mirror images; 0 where the mask is False."""
-        found = np.array(self._expression[rows, int(is_mirrored)])
+    def __call__(self, records: np.ndarray, mirrored: np.ndarray) -> dict[str, np.ndarray]:
+        """(b, t, 51) and (b, t) of records (b, t), of examples (b,) that are mirrored; 0 where masked."""
+        found = np.array(self._expression[records, mirrored.astype(int)[:, None]])
         mask = np.isfinite(found).all(-1)
-        return {"expression": np.where(mask[:, None], found, 0), "expression_mask": mask}
+        return {"expression": np.where(mask[..., None], found, 0), "expression_mask": mask}

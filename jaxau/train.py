@@ -446,6 +446,7 @@ def _describe_model(config: Config, name: str, data: Data) -> dict[str, Any]:
         "train_subjects": len(data.split.train),
         "manifest_hash": manifest["hash"],
         "licence": manifest["licence"],
+        "face_model": manifest.get("expression", {}).get("model"),
         "config": config_lib.to_dict(config),
     }
 
