@@ -267,7 +267,7 @@ def _score_stages(
         if stage == detecting[-1]:
             scores |= describe_stage(found, chosen, aus, described["attributes"])
         _write_predictions(folder, stage, found)
-    if detecting and "baselines" not in scores:
+    if not scores.setdefault("baselines", {}) and detecting:
         scores["baselines"] = baselines(folder)
     files.write_json(folder / "scores.json", scores)
     if unfinished := [stage for stage in trained if stage not in finished]:

@@ -58,8 +58,9 @@ _WARMUP = flags.DEFINE_integer("warmup", None, "Untimed steps before; default 20
 _REPEATS = flags.DEFINE_integer("repeats", None, "Timed steps, or rounds; default 30, on a CPU 10.", 1)
 _THREADS = flags.DEFINE_integer("threads", 2, "Loader threads; launch.train uses 2.", 0)
 _SECONDS = flags.DEFINE_float(
-    "seconds", 10, "For how long --loader decodes, and draws the batches of a stage."
+    "seconds", 2, "For how long --loader decodes, and draws the batches of a stage, in a round."
 )
+_LOADER_ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds of --loader.", 1)
 _JSON = flags.DEFINE_bool("json", False, "One JSON object on standard output instead of the page.")
 _OUT = flags.DEFINE_string("out", "docs/benchmarks", "Folder of the results.")
 
@@ -147,9 +148,7 @@ def _measure_loader() -> dict[str, Any]:
         raise ValueError("--loader without --data_dir: give the folder of the prepared data sets")
     config = from_dict(_CONFIG.value.to_dict())
     records = Records(_DATA_DIR.value, config.data.corpus)
-    raw = pipelines.decode_rate(
-        [records.raw(i)["image"] for i in range(min(256, len(records)))], _SECONDS.value
-    )
+    jpegs = [records.raw(i)["image"] for i in range(min(256, len(records)))]
     warmup, repeats = _counts()
     rows = []
     for loader in LOADERS:
@@ -157,7 +156,9 @@ def _measure_loader() -> dict[str, Any]:
         data = make_data(config, _DATA_DIR.value, _THREADS.value)
         for name in config.stages:
             _say(f"loader {loader}, {name}")
-            alone = pipelines.measure_loader(data, config, name, _SECONDS.value, machine.cores(), raw)
+            alone = pipelines.measure_loader(
+                data, config, name, jpegs, _SECONDS.value, _LOADER_ROUNDS.value, machine.cores()
+            )
             stall = pipelines.measure_stall(data, config, name, warmup, repeats, turn=5)
             rows.append({"loader": loader, **alone, **stall})
     about = {"network": config.name, "corpus": config.data.corpus, "dtype": config.dtype}

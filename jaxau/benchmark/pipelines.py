@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import simplejpeg
 
 from jaxau import files, models, train
@@ -28,35 +29,56 @@ def decode_rate(pictures: Sequence[bytes], seconds: float) -> float:
 
 
 def measure_loader(
-    data: train.Data, config: Config, name: str, seconds: float, cores: int, raw: float
+    data: train.Data,
+    config: Config,
+    name: str,
+    pictures: Sequence[bytes],
+    seconds: float,
+    rounds: int,
+    cores: int,
 ) -> Row:
-    """The input pipeline of a stage alone, without any network.
+    """The input pipeline of a stage alone, without any network, by turns with one thread that only decodes.
 
     Args:
       data: what ``make_data`` returned.
       config: of the run.
       name: of the stage.
-      seconds: for how long batches are drawn.
+      pictures: JPEGs to decode.
+      seconds: for how long each of the two runs in a round.
+      rounds: number of turns.
       cores: of the machine.
-      raw: pictures a second that one thread decodes, see `decode_rate`.
 
     Returns:
-      ``frames_per_second``, read, decoded, augmented and batched, and ``share_of_decoding``: of the rate at
-      which all cores would decode, had they nothing else to do.
+      ``frames_per_second``, read, decoded, augmented and batched; ``decoded_per_second_and_thread``;
+      ``share_of_decoding``: over rounds, of the rate at which all cores would decode, had they nothing else
+      to do; ``processor_share``: over rounds, the processor time of decoding in that of the loader, which
+      other work on the machine spoils less.
     """
     stage = config.stages[name]
     frames = stage.batch_size * (config.data.clip_length if stage.view == "clips" else 1)
     batches = data.train(name, 0)
-    for _ in range(8):  # what was prepared ahead
-        next(batches)
-    rate = frames * _rate(batches, seconds)
+    found = []
+    for _ in range(rounds):
+        time.sleep(min(0.5, seconds))  # until what is prepared ahead is there
+        before = time.process_time()
+        decoded = decode_rate(pictures, seconds)
+        of_decoding = (time.process_time() - before) / (decoded * seconds)
+        for _ in range(8):
+            next(batches)
+        before, started, count = time.process_time(), time.perf_counter(), 0
+        while (passed := time.perf_counter() - started) < seconds:
+            next(batches)
+            count += frames
+        found.append((count / passed, decoded, of_decoding, (time.process_time() - before) / count))
+    rates, decodes, costs, whole = np.array(found).T
     return {
         "stage": name,
         "batch_size": stage.batch_size,
-        "frames_per_second": rate,
-        "decoded_per_second_and_thread": raw,
+        "frames_per_second": spread(rates.tolist()),
+        "decoded_per_second_and_thread": spread(decodes.tolist()),
         "cores": cores,
-        "share_of_decoding": rate / (raw * cores),
+        "share_of_decoding": spread((rates / decodes / cores).tolist()),
+        "processor_share": spread((costs / whole).tolist()),
     }
 
 
@@ -164,10 +186,10 @@ def measure_prediction(
 def untrained_model(config: Config, name: str) -> Model:
     """A stage's network with its first weights, as if it came from a checkpoint."""
     network, stage, data = models.create(config, name), config.stages[name], config.data
-    clip_length = data.clip_length if stage.view == "clips" else 0
-    lead = (1, clip_length) if clip_length else (1,)
-    image = jnp.zeros((*lead, data.image_size, data.image_size, 3), jnp.uint8)
-    variables = jax.jit(network.init)(jax.random.key(0), image)
+    role = models.role(config, name)
+    batch = {key: jnp.zeros(of.shape, of.dtype) for key, of in models.first_batch(config, name).items()}
+    given, named = models.arguments(role, batch, train=True)
+    variables = jax.jit(network.init)(jax.random.key(0), *given, **named)
     info = {
         "network": config.name,
         "stage": name,
@@ -177,7 +199,10 @@ def untrained_model(config: Config, name: str) -> Model:
         "alignment": data.alignment,
         "image_size": data.image_size,
         "resize_to": stage.augment.resize_to,
-        "clip_length": clip_length,
+        "inputs": list(role.inputs),
+        "detects_aus": role.detects_aus,
+        "clip_length": data.clip_length if stage.view == "clips" else 0,
+        "neighbor_distance": data.neighbor_distance if stage.view == "tuples" else 0,
         "trained_on": "nothing",
         "synthetic": False,
         "hash": "untrained",

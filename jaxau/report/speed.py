@@ -48,7 +48,9 @@ LOADER_COLUMNS = {
     "`device`: once, and kept on the accelerator, which cuts and colours them",
     "frames/s": "pictures a second that come out of the pipeline, batched, with no network running",
     "one thread decodes": "JPEGs of this data set that one thread decodes a second, and does nothing else",
-    "of all cores": "the first over the second times the cores",
+    "of all cores": "the first over the second times the cores, in rounds by turns: median [quartiles]",
+    "processor time": "of decoding alone over that of the whole pipeline, for a picture: other work on the "
+    "machine spoils this share less",
     "fed step": "milliseconds of a training step in a loop that draws its batches from the pipeline",
     "resident step": "the same with a batch that is already on the device",
     "stall": "1 - resident / fed, median [quartiles] over rounds: the share of training lost to waiting for "
@@ -138,9 +140,10 @@ def _loader(section: Record) -> list[str]:
         [
             row["stage"],
             row["loader"],
-            f"{row['frames_per_second']:,.0f}",
-            f"{row['decoded_per_second_and_thread']:,.0f}",
-            f"{row['share_of_decoding']:.0%}",
+            _spread(row["frames_per_second"]),
+            _spread(row["decoded_per_second_and_thread"]),
+            _spread(row["share_of_decoding"], 100, "%"),
+            _spread(row["processor_share"], 100, "%"),
             _milliseconds(row["fed_seconds"]),
             _milliseconds(row["resident_seconds"]),
             _spread(row["stall_share"], 100, "%"),

@@ -157,6 +157,14 @@ def events_and_relations(scores: Scores) -> list[str]:
     ]
 
 
+def other_stages(scores: Scores) -> list[str]:
+    """A sentence on each stage that detects no AUs: the means of its loss and of its terms."""
+    found = scores.get("other_stages", {})
+    terms = {s: ", ".join(f"{name} {x:.4g}" for name, x in of["terms"].items()) for s, of in found.items()}
+    words = f"{_words(scores)}, means over the test subjects"
+    return [f"Stage {s}, {_epoch(of)}{words}: {terms[s]}." for s, of in found.items()]
+
+
 MEANS = {"mean": "mean", "bp4d_mean": "mean of BP4D's"}
 
 _OTHER_MEANS = {
@@ -234,8 +242,9 @@ def print_summary(scores: Scores) -> str:
         table = stage_table(scores, stage).drop(columns=list(left_out), errors="ignore")
         lines += ["", f"stage {stage}, {_epoch(numbers)}{_words(scores)}"]
         lines += [f"  {line}" for line in aligned_table(table)]
-    lines += ["", *events_and_relations(scores)]
-    lines += ["", f"baselines, mean F1 [95 %]{_synthetic(scores)}"]
+    lines += ["", *other_stages(scores), *events_and_relations(scores)]
+    if scores["baselines"]:
+        lines += ["", f"baselines, mean F1 [95 %]{_synthetic(scores)}"]
     for name, score in scores["baselines"].items():
         mean = score["mean"]
         lines.append(f"  {BASELINES.get(name, name):<30}{interval(mean)}   AUC {number(mean['auc'])}")
@@ -249,7 +258,7 @@ def markdown(scores: Scores) -> str:
         table = stage_table(scores, stage)
         lines += ["", f"## Stage {stage}, {_epoch(numbers)}{_words(scores)}", ""]
         lines += [*markdown_table(table), "", other_means(numbers["at_half"]["mean"])]
-    lines += [f"\n{line}" for line in events_and_relations(scores)]
+    lines += [f"\n{line}" for line in other_stages(scores) + events_and_relations(scores)]
     groups = group_table(scores)
     if len(groups):
         lines += ["", f"## Groups, {of_last_stage(scores)}", "", *markdown_table(groups)]

@@ -38,10 +38,20 @@ def test_jpegs_are_decoded_one_after_another(monkeypatch):
 
 
 @pytest.mark.parametrize(("stage", "frames"), [("frames", 64), ("clips", 8 * 4)])
-def test_the_loader_alone(tiny, stage, frames):
-    row = pipelines.measure_loader(SlowData(tiny), tiny, stage, 0.3, cores=4, raw=500.0)
-    assert 0.02 * frames / PAUSE < row["frames_per_second"] <= frames / PAUSE
-    assert row["share_of_decoding"] == pytest.approx(row["frames_per_second"] / 2000)
+def test_the_loader_alone(tiny, stage, frames, monkeypatch):
+    monkeypatch.setattr(pipelines, "decode_rate", lambda pictures, seconds: busy(seconds) or 500.0)
+    row = pipelines.measure_loader(SlowData(tiny), tiny, stage, [b""], seconds=0.3, rounds=3, cores=4)
+    rate = row["frames_per_second"]
+    assert 0.02 * frames / PAUSE < rate["median"] <= frames / PAUSE and rate["n"] == 3
+    assert row["share_of_decoding"]["median"] == pytest.approx(rate["median"] / 2000)
+    # Decoding kept the processor busy, for 500 pictures a second; the loader slept.
+    assert row["processor_share"]["median"] > 2 * row["share_of_decoding"]["median"]
+
+
+def busy(seconds):
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        pass
 
 
 def test_a_slow_loader_stalls_training(tiny):

@@ -16,11 +16,16 @@ from data_pipelines.records import Records, check
 from data_pipelines.synthetic import SynthFaces
 from jaxau import evaluate, train
 from jaxau.config import Augment, Stage, from_dict
+from jaxau.faces.align import align
 from jaxau.faces.landmarks import five_points
 
 
 def contents(folder):
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def difference(crop, face, shift):
+    return np.abs(align(face.image, face.lm68 + shift, "wide")[0].astype(int) - crop).mean()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -54,6 +59,9 @@ def test_wide_pictures_of_every_corpus_whether_stopped_or_not(name, tmp_path):
         subject, number = divmod(index, PICTURES)
         face = SynthFaces(DRAWN).frame(subject, 0, number) if name == "synthetic" else faces(subject)[number]
         assert shows(source.raw(index)["image"], face, "wide")
+        # Pixels count from 0: landmarks one pixel off would cut out a picture that is one pixel off.
+        off = [difference(source.frame(index).image, face, shift) for shift in ((0, 0), (1, 1), (-1, -1))]
+        assert off[0] < 0.7 * min(off[1:])
         # The middle of the five points is that of the crop, whose side is 2.2 * 2.9 times their extent.
         frame = source.frame(index)
         points = five_points(frame.landmarks)

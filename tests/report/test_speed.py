@@ -61,9 +61,10 @@ def _loader():
     row = {
         "stage": "frames",
         "loader": "raw",
-        "frames_per_second": 3210.0,
-        "decoded_per_second_and_thread": 4000.0,
-        "share_of_decoding": 0.40125,
+        "frames_per_second": _spread(3210.0),
+        "decoded_per_second_and_thread": _spread(4000.0),
+        "share_of_decoding": _spread(0.40125),
+        "processor_share": _spread(0.5),
         "fed_seconds": _spread(0.2),
         "resident_seconds": _spread(0.19),
         "stall_share": _spread(0.05),
@@ -135,7 +136,12 @@ def test_the_comparison_says_who_is_faster():
 def test_loader_and_prediction():
     page = _page(loader=_loader(), predict=_prediction())
     assert "on synthetic faces" in page
-    assert _cells(page, "frames | raw")[1:5] == ["raw", "3,210", "4,000", "40%"]
+    assert _cells(page, "frames | raw")[1:5] == [
+        "raw",
+        "3,210 [2,889, 3,531]",
+        "4,000 [3,600, 4,400]",
+        "40.1% [36.1, 44.1]",
+    ]
     assert _cells(page, "frames | raw")[-1] == "5% [4.5, 5.5]"
     assert _cells(page, "frames | land")[1:3] == ["landmarks, 17 in 20", "18.5 [16.7, 20.4]"]
     assert "talk.mp4: 640 x 360 pixels" in page
