@@ -50,7 +50,7 @@ class WindowNetwork:
         image = jax.ShapeDtypeStruct(shape, np.uint8)
         # Features are what a model makes of pictures itself; stills may come with the face's expression.
         self.further = tuple(name for name in model.info.get("inputs", ()) if name in _OF_A_FACE)
-        further = [
+        further: list[Any] = [
             jax.ShapeDtypeStruct((self.batch_size, *_OF_A_FACE[n][0]), _OF_A_FACE[n][1]) for n in self.further
         ]
         outputs: Any = jax.eval_shape(
@@ -147,7 +147,7 @@ class WindowQueue:
             states += [state] * (network.batch_size - len(batch))
             state = jax.tree.map(lambda *leaves: np.stack(leaves), *states)
         given = image if network.clip_length else image[:, 0]
-        further = [
+        further: list[Any] = [
             np.zeros((network.batch_size, *_OF_A_FACE[n][0]), _OF_A_FACE[n][1]) for n in network.further
         ]
         for name, values in zip(network.further, further, strict=True):
