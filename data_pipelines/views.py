@@ -29,7 +29,14 @@ def of_other_corpus(config: Config, name: str) -> Config:
     stage = config.stages[name]
     protocol = next((p for p, of in PROTOCOLS.items() if of.corpus == stage.corpus), EVERYONE)
     data = dataclasses.replace(
-        config.data, corpus=stage.corpus, protocol=protocol, fold=1, fold_seed=0, frames="all", aus=()
+        config.data,
+        corpus=stage.corpus,
+        protocol=protocol,
+        fold=1,
+        fold_seed=0,
+        frames="all",
+        fraction=1.0,
+        aus=(),
     )
     # Nobody is held back: a whole set of pictures counts as one subject there.
     stages = {name: dataclasses.replace(stage, corpus="")}
@@ -130,6 +137,9 @@ def triplets(
 def triplet_plans(manifest: Mapping[str, Any], videos: Sequence[Video]) -> list[Plan]:
     """The triplets of a part of the subjects; of synthetic faces they are drawn, as many as there are frames.
 
+    A share of the frames (``config.data.fraction``) is one of the AU labels, which triplets do not need: all
+    of the people's synthetic faces take part.
+
     Raises:
       ValueError: the corpus has no triplets; fewer than three synthetic people.
     """
@@ -142,20 +152,19 @@ def triplet_plans(manifest: Mapping[str, Any], videos: Sequence[Video]) -> list[
 
 def _drawn_triplets(manifest: Mapping[str, Any], videos: Sequence[Video]) -> list[tuple[int, int, int, int]]:
     record_of = {
-        (*video.key, int(frame)): int(record)
+        (*video.key, t): int(record)  # of synthetic faces every frame is there
         for video in videos
-        for frame, record in zip(video.frames, video.records, strict=True)
+        for t, record in enumerate(np.sort(np.concatenate([video.records, video.dropped])))
     }
     fields = [field.name for field in dataclasses.fields(SynthConfig)]
     faces = SynthFaces(SynthConfig(**{name: manifest["generator"][name] for name in fields}))
     drawn = draw_triplets(faces, sorted({video.key[0] for video in videos}), len(record_of))
-    found = []
-    for trio, kind in zip(drawn.frames.tolist(), drawn.triplet_class.tolist(), strict=True):
-        records = [record_of.get((subject, clip, t)) for subject, clip, t in trio]
-        anchor, positive, negative = records
-        if anchor is not None and positive is not None and negative is not None:
-            found.append((anchor, positive, negative, int(kind)))
-    return found
+    return [
+        (record_of[tuple(anchor)], record_of[tuple(positive)], record_of[tuple(negative)], int(kind))
+        for (anchor, positive, negative), kind in zip(
+            drawn.frames.tolist(), drawn.triplet_class.tolist(), strict=True
+        )
+    ]
 
 
 def emotion_plans(records: Records, videos: Sequence[Video]) -> list[Plan]:

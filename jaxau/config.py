@@ -34,8 +34,9 @@ class Optim:
       weight_decay: decoupled for adamw (kernels only), L2 for the others.
       b1: first moment or momentum.
       b2: second moment.
-      schedule: "constant", "cosine" (to zero, per step) or "steps" (times ``decay`` at the end of each of
-        ``periods`` equal parts of the stage: 12 epochs in 6 parts change every 2).
+      schedule: "constant", "cosine" (to zero, per step), "steps" (times ``decay`` at the end of each of
+        ``periods`` equal parts of the stage: 12 epochs in 6 parts change every 2) or "inverse_sqrt" (times
+        the square root of ``warmup_steps`` / step).
       decay: factor of the schedule "steps".
       periods: its parts.
       warmup_steps: linear warm-up from 0.
@@ -48,7 +49,7 @@ class Optim:
     weight_decay: float = 0.0
     b1: float = 0.9
     b2: float = 0.999
-    schedule: Literal["constant", "cosine", "steps"] = "constant"
+    schedule: Literal["constant", "cosine", "steps", "inverse_sqrt"] = "constant"
     decay: float = 0.3
     periods: int = 1
     warmup_steps: int = 0
@@ -379,6 +380,9 @@ def _check(config: Config) -> None:
         _rule(0 <= stage.optim.ema_decay < 1, f"{path}.optim.ema_decay", stage.optim.ema_decay, "in [0, 1)")
         _rule(0 < optim.decay <= 1, f"{path}.optim.decay", optim.decay, "above 0, at most 1")
         _rule(optim.periods >= 1, f"{path}.optim.periods", optim.periods, "at least 1")
+        warm = optim.schedule != "inverse_sqrt" or optim.warmup_steps >= 1
+        rule = "at least 1, where the schedule is inverse_sqrt"
+        _rule(warm, f"{path}.optim.warmup_steps", optim.warmup_steps, rule)
         for part in ("flip", "blur", "compression", "holes"):
             chance = getattr(stage.augment, part)
             _rule(0 <= chance <= 1, f"{path}.augment.{part}", chance, "a probability")

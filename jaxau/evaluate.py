@@ -77,6 +77,13 @@ def predict(
     return {"truth": merged.pop("au"), "mask": merged.pop("au_mask"), **merged}
 
 
+def cross_entropy(found: Predictions) -> float:
+    """Mean binary cross-entropy of all coded labels, in nats."""
+    probability = np.clip(found["probability"].astype(np.float64), 1e-7, 1 - 1e-7)
+    each = -np.where(found["truth"] > 0, np.log(probability), np.log(1 - probability))
+    return float(each[found["mask"].astype(bool)].mean())
+
+
 def make_terms_step(network: nn.Module, loss: models.Loss, role: models.Role) -> Any:
     """Jit-compiled ``(variables, loss_state, batch) -> (unmasked examples, terms)`` as in evaluation."""
 

@@ -1,8 +1,10 @@
 """Optimizers and schedules from a stage's configuration."""
 
+from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from jaxau.config import Optim, Stage
@@ -16,6 +18,8 @@ def make_schedule(config: Optim, total_steps: int) -> optax.Schedule:
     elif config.schedule == "steps":
         part = remaining / config.periods
         after = optax.exponential_decay(config.lr, part, config.decay, staircase=True)
+    elif config.schedule == "inverse_sqrt":
+        after = partial(_inverse_sqrt, config.lr, config.warmup_steps)
     else:
         after = optax.cosine_decay_schedule(config.lr, remaining)
     if not config.warmup_steps:
@@ -24,6 +28,11 @@ def make_schedule(config: Optim, total_steps: int) -> optax.Schedule:
     first = config.lr / config.warmup_steps
     warmup = optax.linear_schedule(first, config.lr, config.warmup_steps)
     return optax.join_schedules([warmup, after], [config.warmup_steps])
+
+
+def _inverse_sqrt(lr: float, warmup_steps: int, step: Any) -> jax.Array:
+    """``lr (s / warmup_steps)^-.5``, where the warm-up began s and ended ``step`` steps ago."""
+    return lr * jax.lax.rsqrt(1 + step / jnp.float32(warmup_steps))
 
 
 def make_optimizer(stage: Stage, total_steps: int) -> optax.GradientTransformation:

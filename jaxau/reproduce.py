@@ -59,14 +59,15 @@ class Table(NamedTuple):
       rows: the rows that are networks of the paper.
       shape: "settings": a mean F1 per row; "methods": F1 per AU, beside the published rows; "sizes":
         parameters and multiply-accumulates, for which nothing is trained; "relations": what each row has
-        learned of the relations between AUs; "paired": each row against the first, on the same frames.
+        learned of the relations between AUs; "paired": each row against the first, on the same frames;
+        "triplets": how many triplets of expressions each row puts in the right order.
       note: why there is nothing to run, where that is not for lack of the network.
     """
 
     title: str
     corpus: str
     rows: tuple[Row, ...] = ()
-    shape: Literal["settings", "methods", "sizes", "relations", "paired"] = "settings"
+    shape: Literal["settings", "methods", "sizes", "relations", "paired", "triplets"] = "settings"
     note: str = ""
 
 

@@ -189,7 +189,8 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
     def scores(state: TrainState) -> dict[str, float]:
         """Of an epoch, the first of which selects."""
         if role.detects_aus:
-            return {"f1": _mean_f1(predictions(state), config, part)}
+            found = predictions(state)
+            return {"f1": _mean_f1(found, config, part), "cross_entropy": evaluate.cross_entropy(found)}
         batches, term = data.evaluate(name, part, stage.batch_size), role.selects.removeprefix("-")
         terms = evaluate.mean_terms(terms_step, state.variables, state.loss_state, batches, mesh)
         return {term: terms[term], **terms}
@@ -209,7 +210,7 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
             if config.finetune and role.detects_aus:  # other stages have nothing that is matched by AU
                 state = finetune.into_state(state, config, name, directory)
             if stage.start_from:
-                state = _hand_on(state, workdir / config.parameters_from(name))
+                state = weights.hand_on(state, workdir / config.parameters_from(name))
         else:
             state = checkpoints.restore(checkpoints.latest, abstract)
         first = int(state.step)
@@ -395,30 +396,6 @@ def _make_init(
         )
 
     return init
-
-
-def _hand_on(state: TrainState, earlier_stage: Path) -> TrainState:
-    """Put an earlier stage's selected parameters into a first state; what they lack stays fresh."""
-    earlier = checkpoint.load_model(earlier_stage).variables
-    unknown = sorted(set(earlier["params"]) - set(state.params))
-    if unknown:
-        raise ValueError(f"{earlier_stage} has the parameters {unknown}, which this stage's network lacks")
-
-    def place(fresh: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-        moved = {
-            key: jax.tree.map(
-                lambda old, new: jax.device_put(np.asarray(new), old.sharding), fresh[key], value
-            )
-            for key, value in given.items()
-        }
-        return {**fresh, **moved}
-
-    params = place(state.params, earlier["params"])
-    return state.replace(
-        params=params,
-        batch_stats=place(state.batch_stats, earlier["batch_stats"]),
-        ema_params=jax.tree.map(jnp.copy, params) if state.ema_params else {},
-    )
 
 
 def _describe_model(config: Config, name: str, data: Data) -> dict[str, Any]:

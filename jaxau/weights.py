@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxau import checkpoint, files, models
 from jaxau.config import Config
@@ -135,6 +136,43 @@ def place(
             f"({len(problems)} differences; see jaxau info):\n  " + "\n  ".join(problems)
         )
     return placed, ["/".join(key) for key in have if key not in used]
+
+
+def hand_on(state: Any, earlier_stage: Path) -> Any:
+    """Put an earlier stage's selected parameters into a first state.
+
+    What they lack stays fresh, and what this stage's network has no place for, such as another stage's head,
+    stays behind.
+
+    Raises:
+      ValueError: nothing fits, or a shape differs.
+    """
+    earlier = checkpoint.load_model(earlier_stage).variables
+
+    def place(fresh: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+        have = flatten_dict(given)
+        placed = flatten_dict(fresh)
+        for path in placed.keys() & have.keys():
+            old, new = placed[path], np.asarray(have[path])
+            if old.shape != new.shape:
+                raise ValueError(
+                    f"{earlier_stage}: {'/'.join(path)} has the shape {new.shape}, this stage's network "
+                    f"needs {old.shape}; give both stages the same config.network"
+                )
+            placed[path] = jax.device_put(new, old.sharding)
+        return dict(unflatten_dict(placed))
+
+    if not flatten_dict(state.params).keys() & flatten_dict(earlier["params"]).keys():
+        raise ValueError(
+            f"{earlier_stage} has the parameters {sorted(earlier['params'])}, this stage's network none of "
+            f"them but {sorted(state.params)}; leave start_from empty"
+        )
+    params = place(state.params, earlier["params"])
+    return state.replace(
+        params=params,
+        batch_stats=place(state.batch_stats, earlier["batch_stats"]),
+        ema_params=jax.tree.map(jnp.copy, params) if state.ema_params else {},
+    )
 
 
 def provenance(config: Config) -> dict[str, Any]:

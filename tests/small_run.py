@@ -1,6 +1,6 @@
 """A small run on synthetic faces, and a child process that dies in the middle of it.
 
-    python tests/small_run.py DATA_DIR WORKDIR EVENT [lac|aar]
+    python tests/small_run.py DATA_DIR WORKDIR EVENT [lac|aar|gtle]
 
 EVENT: "batch:N" kills the process at the N-th batch it draws, "term:N" asks it to stop there, "save:N" kills
 it while its N-th checkpoint is being written, "cache:N" and "cache_term:N" do so at the N-th batch whose
@@ -65,7 +65,25 @@ def small_aar_config() -> Config:
     return dataclasses.replace(base, name="aar", data=data, network={"width": 2, "pool": 3}, stages=stages)
 
 
-CONFIGS = {"lac": small_config, "aar": small_aar_config}
+def small_gtle_config(**data: Any) -> Config:
+    """GTLE-Net's triplets, then AUs; the trunk that is compiled soonest."""
+    fields: dict[str, Any] = dict(image_size=32, inner_fraction=0.5, sampling="all") | data
+    optim = Optim("adam", 1e-3, 1e-6, schedule="inverse_sqrt", warmup_steps=4)
+    options: dict[str, Any] = dict(
+        batch_size=16, optim=optim, augment=Augment(0.5, 0.2), checkpoint_every_steps=3
+    )
+    return Config(
+        name="gtle_net",
+        data=DataConfig("synthetic", (12, 25), "synthetic-3fold", **fields),
+        network={"trunk": "resnet50", "blocks": 1, "width": 0.03},
+        stages={
+            "triplets": Stage("triplets", epochs=1, **options),
+            "frames": Stage("frames", epochs=1, start_from="triplets", **options),
+        },
+    )
+
+
+CONFIGS = {"gtle": small_gtle_config, "lac": small_config, "aar": small_aar_config}
 
 
 def random_batch(rng: np.random.Generator, lead: tuple[int, ...], side: int, num_aus: int) -> dict:

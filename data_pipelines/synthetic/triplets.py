@@ -34,7 +34,7 @@ from jaxau.morphable.shape import HeadShape
 MISLEADING_SHARE, MATCHED_SHARE = 0.2, 0.1
 """Of all triplets: the odd face is of the same person as one of the pair; the pair is one person."""
 
-_EVERY = 8  # frames of a clip from one candidate to the next
+_SECONDS = 1.0  # of a clip from one candidate to the next
 _VERTEX_STEP = 2  # every second vertex each way tells as much
 _PRESENT = 1.5
 _FACE = (-118.0, 75.0)  # mm of height that the distance looks at
@@ -113,12 +113,13 @@ def draw_triplets(
         raise ValueError(f"subjects {list(subjects)}: triplets show three people, name at least three")
     if not 0 < margin <= 1:
         raise ValueError(f"margin = {margin}: use more than 0 (strict) to 1 (any order)")
+    every = max(1, round(_SECONDS * faces.config.shape.fps))
     pool = np.array(
         [
             (subject, clip, t)
             for subject in people
             for clip in range(faces.config.shape.clips)
-            for t in range(0, faces.config.shape.frames, _EVERY)
+            for t in range(0, faces.config.shape.frames, every)
         ]
     )
     labels = np.stack([faces.labels(subject, clip)[t] for subject, clip, t in pool])

@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from jaxau import complexity, facs
 from jaxau.config import Config, View, check_names, check_values
-from jaxau.models import aar, aunet, fan, label_vae, lac
+from jaxau.models import aar, aunet, fan, gtle_net, label_vae, lac, pretraining
 from jaxau.morphable.expression import SHAPES
 
 
@@ -95,6 +95,19 @@ MODELS: dict[str, Paper] = {
     "fan": Paper(
         fan.FAN,
         {"landmarks": Role(fan.LandmarksLoss, ("landmarks",), selects="-nme")},
+        (1, 256, 256, 3),
+    ),
+    "gtle_net": Paper(
+        gtle_net.GTLENet,
+        {
+            "triplets": Role(
+                pretraining.TripletLoss, ("triplets",), fields={"part": "triplets"}, selects="accuracy"
+            ),
+            "emotions": Role(
+                pretraining.ClassLoss, ("emotions",), fields={"part": "emotions"}, selects="accuracy"
+            ),
+            "frames": Role(gtle_net.DetectionLoss, ("frames",), fields={"part": "frames"}),
+        },
         (1, 256, 256, 3),
     ),
     "lac": Paper(

@@ -159,7 +159,7 @@ class AttentionNetwork(nn.Module):
             fourth = fourth * maps.astype(self.dtype)
         y = conv("conv5", norm("norm4", fourth))
         features = jnp.swapaxes(y.astype(jnp.float32).mean((2, 3)), 0, 1)
-        return {"logits": AUClassifier(name="classifier")(features), "features": features, **outputs}
+        return {"logits": layers.AUClassifier(name="classifier")(features), "features": features, **outputs}
 
 
 class RegionLayer(nn.Module):
@@ -212,19 +212,6 @@ class PatchConv(nn.Module):
         return x.reshape(n, height, width, self.features)
 
 
-class AUClassifier(nn.Module):
-    """One fully-connected layer for each AU."""
-
-    @nn.compact
-    def __call__(self, features: jax.Array) -> jax.Array:
-        """Map features (..., k, d) to logits (..., k)."""
-        num_aus, width = features.shape[-2:]
-        lecun = nn.initializers.lecun_normal(in_axis=-1, out_axis=-2)
-        weight = self.param("weight", lecun, (num_aus, width))
-        bias = self.param("bias", nn.initializers.zeros, (num_aus,))
-        return (features * weight).sum(-1) + bias
-
-
 class GraphNetwork(nn.Module):
     """The adaptive spatio-temporal graph convolutional network (Section III-C); attributes as of `AAR`."""
 
@@ -247,7 +234,7 @@ class GraphNetwork(nn.Module):
             layer = GraphLayer(self.graph, recurrent, self.pool, name=f"layer{index + 1}")
             f, h = layer(f, state[index] if recurrent else None)
             after += [] if h is None else [h]
-        logits = AUClassifier(name="classifier")(f)
+        logits = layers.AUClassifier(name="classifier")(f)
         if self.time == "average" and not train:
             logits = _average(logits, self.window)
         return logits, tuple(after)

@@ -13,6 +13,19 @@ def normalize(image: jax.Array, mean: tuple[float, ...], std: tuple[float, ...])
     return (image.astype(jnp.float32) / 255.0 - jnp.asarray(mean)) / jnp.asarray(std)
 
 
+class AUClassifier(nn.Module):
+    """One fully-connected layer for each AU."""
+
+    @nn.compact
+    def __call__(self, features: jax.Array) -> jax.Array:
+        """Map features (..., k, d) to logits (..., k)."""
+        num_aus, width = features.shape[-2:]
+        lecun = nn.initializers.lecun_normal(in_axis=-1, out_axis=-2)
+        weight = self.param("weight", lecun, (num_aus, width))
+        bias = self.param("bias", nn.initializers.zeros, (num_aus,))
+        return (features * weight).sum(-1) + bias
+
+
 class GraphAttention(nn.Module):
     """One head of graph attention with a projected residual (LAC, Eqs. 7-9; layer as in MDHR).
 

@@ -18,7 +18,7 @@ from jaxau import config as config_lib
 from jaxau.config import Config
 from jaxau.models import fan
 from jaxau.models.aar import AttentionLoss, adjacency, attention_target
-from jaxau.report import examples, face_figures, figures
+from jaxau.report import examples, expression_figures, face_figures, figures
 
 Draw = Callable[[Mapping[str, Path], Callable[[Config], Any]], dict[str, Figure]]
 
@@ -62,7 +62,7 @@ def draw_epochs(
 def draw_maps(
     kind: str, title: str, runs: Mapping[str, Path], make_data: Callable[[Config], Any]
 ) -> dict[str, Figure]:
-    """Where each run's first stage looks for each AU, on the same test frames for all runs.
+    """Where each run's first stage of AUs looks for each AU, on the same test frames for all runs.
 
     Args:
       kind: of ``examples.choose_records``; the frames are chosen from the predictions of the last run.
@@ -80,7 +80,7 @@ def draw_maps(
     chosen: dict[str, NDArray[np.int32]] = {}
     for label, run in reversed(list(runs.items())):
         config = _config(run)
-        stage = next(iter(config.stages))
+        stage = next(name for name in config.stages if models.role(config, name).detects_aus)
         if config.stages[stage].view != "frames":
             raise ValueError(f"{run}: stage {stage} is not one of stills; activation maps are of stills")
         if not chosen:
@@ -345,5 +345,9 @@ DRAW: dict[str, Draw] = {
     "predicted relations": draw_predicted_relations,
     "motion maps": draw_motion_maps,
     "timeline": draw_timeline,
+    "fractions": expression_figures.draw_fractions,
+    "losses": expression_figures.draw_losses,
+    "embedding": expression_figures.draw_embedding,
+    "retrieval": expression_figures.draw_retrieval,
 }
 """What a figure can be drawn as."""

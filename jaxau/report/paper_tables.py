@@ -4,6 +4,7 @@ F1 is in percent, as the papers print it. A printed number always stands under t
 corpus, a number of ours under that of the data it was measured on; the two are never in one column.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -30,6 +31,9 @@ CORPUS_NAMES = {
     "mixture": "BP4D + DISFA + Aff-Wild2",
     "synthetic": "synthetic faces",
 }
+
+PER_AU = {"f1": "F1", "accuracy": "accuracy", "auc": "AUC"}
+"""What the papers print of each AU, under the names of the published numbers and of ``metrics.score``."""
 
 _FAILED = "failed"
 
@@ -61,7 +65,7 @@ class Result(NamedTuple):
 
     def score(self, selection: str) -> dict[str, Any] | None:
         """What ``metrics.score`` returned for the row, with the intervals of the pooled predictions."""
-        if self.scores is None:
+        if self.scores is None or self.stage not in self.scores["stages"]:
             return None
         score: dict[str, Any] = self.scores["stages"][self.stage][selection]
         if self.pooled is None:
@@ -74,6 +78,13 @@ class Result(NamedTuple):
         ]
         return score | {"mean": score["mean"] | {e: pooled["mean"][e] for e in ends}, "per_au": per_au}
 
+    @property
+    def triplet_accuracy(self) -> float | None:
+        """Share of the test triplets that the row's stage puts in the right order."""
+        if self.scores is None:
+            return None
+        return self.scores.get("other_stages", {}).get(self.stage, {}).get("terms", {}).get("accuracy")
+
 
 def corpus_name(corpus: str) -> str:
     """``BP4D``; ``BP4D to DISFA`` of "bp4d_to_disfa", trained on the one and tested on the other."""
@@ -85,11 +96,12 @@ def percent(value: float | None) -> str:
     return UNDEFINED if value is None else f"{100 * value:.1f}"
 
 
-def percent_interval(row: Mapping[str, Any]) -> str:
+def percent_interval(row: Mapping[str, Any], metric: str = "f1") -> str:
     """``61.2 [55.1, 66.8]``, without brackets where there is no interval."""
-    if row["f1_low"] is None:
-        return percent(row["f1"])
-    return f"{percent(row['f1'])} [{percent(row['f1_low'])}, {percent(row['f1_high'])}]"
+    low, high = row.get(f"{metric}_low"), row.get(f"{metric}_high")
+    if low is None:
+        return percent(row[metric])
+    return f"{percent(row[metric])} [{percent(low)}, {percent(high)}]"
 
 
 def setting_table(results: Sequence[Result], cells: Sequence[Cell], printed: str, ours: str) -> pd.DataFrame:
@@ -116,25 +128,50 @@ def setting_table(results: Sequence[Result], cells: Sequence[Cell], printed: str
 def method_table(results: Sequence[Result], cells: Sequence[Cell], printed: str, ours: str) -> pd.DataFrame:
     """A row per method, published ones first and ours last: F1 of each AU, and their mean.
 
-    An AU that one side does not have is a dash there. Arguments as `setting_table`.
+    Where the paper prints accuracy or area under the ROC curve, a row for each of what it prints. An AU that
+    one side does not have is a dash there. Arguments as `setting_table`.
     """
-    cells = [cell for cell in cells if cell.metric == "f1" and cell.au is not None]
+    cells = [cell for cell in cells if cell.metric in PER_AU and cell.au is not None]
     scored = [score for result in results if (score := result.score("honest"))]
     published = [cell.au for cell in cells if isinstance(cell.au, int)]
     aus = sorted({*published, *(row["au"] for score in scored for row in score["per_au"])})
+    metrics = list(dict.fromkeys(cell.metric for cell in cells)) or ["f1"]
     rows = []
-    for method in dict.fromkeys(cell.method for cell in cells):
-        values = {cell.au: cell.value for cell in cells if cell.method == method}
-        row = {"method": method, "data": f"{corpus_name(printed)} (printed)"}
-        row |= {facs.column(au): _plain(values.get(au)) for au in aus}
-        rows.append(row | {"mean [95 %]": _plain(values.get("mean"))})
+    for metric in metrics:
+        named = {} if metrics == ["f1"] else {"metric": PER_AU[metric]}
+        own = [cell for cell in cells if cell.metric == metric]
+        for method in dict.fromkeys(cell.method for cell in own):
+            values = {cell.au: cell.value for cell in own if cell.method == method}
+            row = {"method": method, "data": f"{corpus_name(printed)} (printed)", **named}
+            row |= {facs.column(au): _plain(values.get(au)) for au in aus}
+            rows.append(row | {"mean [95 %]": _plain(values.get("mean"))})
+        for result in results:
+            for selection, name in SELECTIONS.items():
+                score = result.score(selection)
+                found = {row["au"]: percent(row[metric]) for row in score["per_au"]} if score else {}
+                row = {"method": f"{result.label}, here, {name}", "data": corpus_name(ours), **named}
+                row |= {facs.column(au): found.get(au, UNDEFINED) for au in aus}
+                mean = percent_interval(score["mean"], metric) if score else _FAILED
+                rows.append(row | {"mean [95 %]": mean})
+    return pd.DataFrame(rows)
+
+
+def triplet_table(results: Sequence[Result], cells: Sequence[Cell], printed: str, ours: str) -> pd.DataFrame:
+    """A row per setting: share of test triplets in the right order, ours and printed; chance is a third.
+
+    Arguments as `setting_table`.
+    """
+    values = {cell.method: cell.value for cell in cells if cell.metric == "triplet_accuracy"}
+    rows = []
     for result in results:
-        for selection, name in SELECTIONS.items():
-            score = result.score(selection)
-            found = {row["au"]: percent(row["f1"]) for row in score["per_au"]} if score else {}
-            row = {"method": f"{result.label}, here, {name}", "data": corpus_name(ours)}
-            row |= {facs.column(au): found.get(au, UNDEFINED) for au in aus}
-            rows.append(row | {"mean [95 %]": percent_interval(score["mean"]) if score else _FAILED})
+        own = result.triplet_accuracy
+        rows.append(
+            {
+                "setting": result.label,
+                f"triplet accuracy, {corpus_name(ours)}": _FAILED if own is None else percent(own),
+                f"printed, {corpus_name(printed)}": _plain(values.get(result.published)),
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -195,6 +232,7 @@ def paired_table(results: Sequence[Result], cells: Sequence[Cell], printed: str,
 SHAPES = {
     "settings": setting_table,
     "methods": method_table,
+    "triplets": triplet_table,
     "relations": relation_table,
     "paired": paired_table,
 }
@@ -229,6 +267,7 @@ def long_table(results: Sequence[Result], cells: Sequence[Cell], printed: str) -
     F1 of ours is a share; ``printed`` is in the unit of print, on ``printed_corpus``.
     """
     values = {(cell.method, cell.metric, cell.au): cell.value for cell in cells}
+    metrics = [m for m in PER_AU if any(cell.metric == m for cell in cells)] or ["f1"]
     rows: list[dict[str, Any]] = []
     for result in results:
         key = {"row": result.label, **result.about}
@@ -239,13 +278,18 @@ def long_table(results: Sequence[Result], cells: Sequence[Cell], printed: str) -
             rows.append(key | {"metric": metric, "value": size, "printed": print_value})
         for selection in SELECTIONS:
             if score := result.score(selection):
-                for au, row in [("mean", score["mean"])] + [(row["au"], row) for row in score["per_au"]]:
+                each = [("mean", score["mean"])] + [(row["au"], row) for row in score["per_au"]]
+                for metric, (au, row) in itertools.product(metrics, each):
                     rows.append(
                         key
-                        | {"selection": selection, "metric": "f1", "au": au, "value": row["f1"]}
-                        | {"low": row["f1_low"], "high": row["f1_high"]}
-                        | {"printed": values.get((result.published, "f1", au)), "printed_corpus": printed}
+                        | {"selection": selection, "metric": metric, "au": au, "value": row[metric]}
+                        | {"low": row.get(f"{metric}_low"), "high": row.get(f"{metric}_high")}
+                        | {"printed": values.get((result.published, metric, au)), "printed_corpus": printed}
                     )
+        if result.triplet_accuracy is not None:
+            print_value = values.get((result.published, "triplet_accuracy", None))
+            found = {"metric": "triplet_accuracy", "value": result.triplet_accuracy}
+            rows.append(key | found | {"printed": print_value, "printed_corpus": printed})
     return pd.DataFrame(rows)
 
 
