@@ -211,6 +211,9 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
                 state = finetune.into_state(state, config, name, directory)
             if stage.start_from:
                 state = weights.hand_on(state, workdir / config.parameters_from(name))
+            if models.paper(config.name).siamese:
+                earlier = workdir / config.parameters_from(name) if stage.start_from else None
+                state = weights.begin_siamese(state, config, earlier)
         else:
             state = checkpoints.restore(checkpoints.latest, abstract)
         first = int(state.step)
