@@ -125,9 +125,9 @@ class GLEENet(nn.Module):
           train: whether BatchNorm uses the statistics of this batch, and dropout is on.
 
         Returns:
-          "frames": ``logits`` (b, k), ``initial_logits`` (b, k) before the joint layer, ``features`` (b, c),
-          what the classifier is given (E_exp, and the coefficients). "triplets": ``embedding`` (b, ..., 16),
-          unit vectors. "identity": ``class_logits`` (b, people).
+          "frames": ``logits`` (b, k), ``initial_logits`` (b, k) before the joint layer, ``embedding`` (b, c),
+          what the classifier is given: E_exp (16) and the coefficients. "triplets": ``embedding``
+          (b, ..., 16), unit vectors. "identity": ``class_logits`` (b, people).
         """
         lead = image.shape[:-3]
         x = inception_resnet.normalize(image.reshape(-1, *image.shape[-3:]))
@@ -153,7 +153,7 @@ class GLEENet(nn.Module):
             self.dropout, name="classifier",
         )  # fmt: skip
         initial, final = classify(joined, train)
-        return {"logits": final, "initial_logits": initial, "features": joined}
+        return {"logits": final, "initial_logits": initial, "embedding": joined}
 
     def _embed(self, x: jax.Array, train: bool) -> jax.Array:
         """E_exp (n, 16) of normalised images (n, h, w, 3)."""
