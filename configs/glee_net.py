@@ -4,16 +4,15 @@ Expected with the paper's recipe (FaceNet, then FEC's triplets, three folds): F1
 63.7 on BP4D+; 59.5 trained on BP4D and tested on all of BP4D+. `synthetic` is a small network for synthetic
 faces on two CPU cores; its scores say nothing about real faces.
 
-    python -m launch.prepare --corpus=bp4d --raw_dir=BP4D --data_dir=data --alignment=jaa200 --fit_3dmm \
-        --detector=dlib --detector_weights=FILE
-    jaxau import-weights inception_resnet FILE --out weights/facenet
-    python -m launch.train --config=configs/glee_net.py:bp4d,fold=1 --config.weights.identity=weights/facenet \
-        --data_dir=data --workdir=runs/glee_bp4d_1
+    python -m launch.prepare --corpus=bp4d --raw_dir=BP4D --data_dir=data --alignment=jaa200 --fit_3dmm
+    jaxau import-weights inception_resnet_v1 FILE --out weights/facenet
+    python -m launch.train --config=configs/glee_net.py:bp4d,fold=1 --data_dir=data --workdir=runs/glee_1 \
+        --config.weights.identity=weights/facenet
     python -m launch.train --config=configs/glee_net.py:synthetic --data_dir=data --workdir=runs/glee_faces
 
-Stage ``triplets`` needs FEC in ``data_dir``; synthetic faces have triplets. Without FaceNet's weights the stage
-``identity`` learns to tell the subjects of ``data_dir`` apart (``stages=identity+triplets+frames``), best those of
-many synthetic faces; with ``stages=frames`` the network begins with random parameters (Table V, w/o pretrain).
+Stage ``triplets`` needs FEC in ``data_dir``; synthetic faces have triplets. Without FaceNet's weights stage
+``identity`` learns to tell the subjects of ``data_dir`` apart (``stages=identity+triplets+frames``), best
+those of many synthetic faces; with ``stages=frames`` the network begins with random parameters.
 """
 
 from typing import Literal

@@ -1,7 +1,7 @@
 """GLEE-Net's tables and figures as rows of overrides of ``configs/glee_net.py``.
 
-What the rows of Table V mean here stands in ``jaxau/models/glee_net.py``. With ``--budget=paper`` the triplets are
-FEC's and the identity model is FaceNet (``weights/facenet``); on synthetic faces it has random weights.
+What the rows of Table V mean here stands in ``jaxau/models/glee_net.py``. With ``--budget=paper`` triplets
+are FEC's and the identity model is FaceNet (``weights/facenet``); on synthetic faces it has random weights.
 """
 
 from typing import Any

@@ -116,7 +116,7 @@ def draw_retrieval(runs: Mapping[str, Path], make_data: MakeData) -> dict[str, F
 
 
 def embed(run: Path, make_data: MakeData) -> dict[str, NDArray[Any]]:
-    """Test faces with their expression embedding: GLEE-Net's, by the stage of AUs; others', by the first stage.
+    """Test faces with their expression embedding: that of the stage of AUs, if it has one, or of the first.
 
     Returns:
       ``image`` (n, s, s, 3), ``au``, ``au_mask`` (n, k), ``subject`` (n,) and ``embedding`` (n, d); at most
