@@ -87,7 +87,7 @@ def small_glee_config(**network: Any) -> Config:
     """GLEE-Net's three stages; of the branches the global one alone, which is compiled sooner."""
     options: dict[str, Any] = dict(optim=Optim("adam", 1e-3), augment=Augment(0.5), checkpoint_every_steps=2)
     fields: dict[str, Any] = dict(image_size=80, inner_fraction=0.5, sampling="all")
-    small = {"branches": "global", "repeats": (1, 1, 1), "width": 0.05, "encoders": 1, "people": 16}
+    small = {"branches": "global", "repeats": (0, 0, 0), "width": 0.05, "encoders": 1, "people": 16}
     return Config(
         name="glee_net",
         data=DataConfig("synthetic", (12, 25), "synthetic-3fold", **fields),

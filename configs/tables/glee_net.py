@@ -80,6 +80,7 @@ _FIGURES: dict[int, Figure] = {
 _BUDGETS: dict[str, dict[str, Any]] = {
     "smoke": {
         "data.inner_fraction": 0.5,  # triplets need three people in each part
+        "network.repeats": (0, 0, 0),
         "network.width": 0.04,
         "network.part_side": 16,
         **{f"stages.{stage}.epochs": 20 for stage in _PRETRAINED},

@@ -49,7 +49,7 @@ SIAMESE = {"face": "identity"}
 _PART_SIDE = 96
 _LOCAL_WIDTHS, _LOCAL_STRIDES = (32, 64, 128, 256), (2, 2, 1, 1)  # reproduce the paper's counts [choice]
 _LOCAL_HIDDEN = 512
-_RESNET50 = ("bottleneck", (3, 4, 6, 3), (64, 128, 256, 512))
+_RESNET50 = ((3, 4, 6, 3), (64, 128, 256, 512))
 
 _kaiming = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
@@ -143,8 +143,8 @@ class GLEENet(nn.Module):
             embedding = self._embed(x, train and not self.fixed_branches)
             features.append(jax.lax.stop_gradient(embedding) if self.fixed_branches else embedding)
         if self.expression:
+            assert expression is not None and expression_mask is not None
             chex.assert_shape(expression, (len(x), EXPRESSIONS))
-            assert expression_mask is not None
             absent = self.param("absent_expression", nn.initializers.zeros, (EXPRESSIONS,))
             features.append(jnp.where(expression_mask[:, None], expression, absent))
         joined = jnp.concatenate(features, -1)
@@ -158,9 +158,9 @@ class GLEENet(nn.Module):
     def _embed(self, x: jax.Array, train: bool) -> jax.Array:
         """E_exp (n, 16) of normalised images (n, h, w, 3)."""
         if self.branches == "resnet":
-            block, sizes, widths = _RESNET50
+            sizes, widths = _RESNET50
             scaled = tuple(max(1, round(self.width * width)) for width in widths)
-            maps = ResNet(block, sizes, scaled, dtype=self.dtype, name="resnet")(x, not train)
+            maps = ResNet("bottleneck", sizes, scaled, dtype=self.dtype, name="resnet")(x, not train)
             return self._dense("resnet_fc")(maps.astype(jnp.float32).mean((1, 2)))
         # No dropout in the face model: a difference that comes of it is no expression [choice].
         face = self._trunk("face", x, train)["embedding"]

@@ -8,7 +8,7 @@ import pytest
 from jaxau.models import describe, glee_net
 from jaxau.models.glee_net import DetectionLoss, GLEENet, LocalBranch, TokenClassifier
 
-SMALL = {"repeats": (1, 1, 1), "width": 0.0625, "part_side": 16}
+SMALL = {"repeats": (0, 0, 0), "width": 0.0625, "part_side": 16}
 AUS = (1, 4, 12)
 
 
