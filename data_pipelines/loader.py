@@ -27,6 +27,7 @@ from jaxau.config import Config
 Batch = dict[str, np.ndarray]
 
 _BATCHES_AHEAD = 4
+_EPOCHS = 10**6  # without end; Grain's own endless repetition has no length in batches of one
 
 
 class Data:
@@ -117,7 +118,7 @@ class Data:
             grain.MapDataset.range(len(plan))
             .seed(_stage_seed(self._config.seed, stage))
             .shuffle()
-            .repeat()
+            .repeat(_EPOCHS)
             .map_with_index(PlanFor(plan, self._load(stage, points)))
         )
         if not self._further:

@@ -355,6 +355,8 @@ def _check(config: Config) -> None:
         )
     _rule(data.clip_length >= 1, "data.clip_length", data.clip_length, "at least 1 frame")
     _rule(data.subsequences >= 1, "data.subsequences", data.subsequences, "at least 1")
+    distance = data.neighbor_distance
+    _rule(distance >= 1, "data.neighbor_distance", distance, "at least 1 frame")
     _rule(config.seed >= 0, "seed", config.seed, "not negative")
     _rule(config.mesh.fsdp >= 1, "mesh.fsdp", config.mesh.fsdp, "at least 1 device")
     _rule(bool(config.stages), "stages", {}, "name at least one stage")
@@ -383,6 +385,7 @@ def _check(config: Config) -> None:
         warm = optim.schedule != "inverse_sqrt" or optim.warmup_steps >= 1
         rule = "at least 1, where the schedule is inverse_sqrt"
         _rule(warm, f"{path}.optim.warmup_steps", optim.warmup_steps, rule)
+        _rule(not stage.flow or stage.view == "tuples", f"{path}.flow", stage.flow, 'only of view "tuples"')
         for part in ("flip", "blur", "compression", "holes"):
             chance = getattr(stage.augment, part)
             _rule(0 <= chance <= 1, f"{path}.augment.{part}", chance, "a probability")

@@ -4,6 +4,7 @@ Only drawn faces can tell: the same people can be drawn once more with every AU 
 about them is known.
 """
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,15 +48,17 @@ def examine(
       The path of the file.
 
     Raises:
-      ValueError: as `evaluate.run`, or the other drawing shows other people.
+      ValueError: as `evaluate.run`; no stage detects AUs; or the other drawing shows other people.
     """
     folder = evaluate.run(workdir, make_data)
     scores = evaluate.read_scores(folder)
     config = config_lib.from_dict(checkpoint.read_info(workdir)["config"])
+    if not scores["stages"]:
+        raise ValueError(f"{workdir}: none of its stages detects AUs; there is nothing to lean on others for")
     stage, numbers = list(scores["stages"].items())[-1]
     rule, aus = evaluate.rules(numbers)[-1], scores["aus"]
     threshold = np.array([row["threshold"] for row in numbers[rule]["per_au"]])
-    data = make_factorial(config)
+    data = make_factorial(dataclasses.replace(config, data=dataclasses.replace(config.data, mixture={})))
     if list(data.split.test) != scores["subjects"]["test"]:
         raise ValueError(
             f"{workdir} was tested on the subjects {scores['subjects']['test']}, the other drawing tests "

@@ -1,6 +1,6 @@
 """A small run on synthetic faces, and a child process that dies in the middle of it.
 
-    python tests/small_run.py DATA_DIR WORKDIR EVENT [lac|aar|gtle|glee]
+    python tests/small_run.py DATA_DIR WORKDIR EVENT [lac|aar|fan|aunet|gtle|glee]
 
 EVENT: "batch:N" kills the process at the N-th batch it draws, "term:N" asks it to stop there, "save:N" kills
 it while its N-th checkpoint is being written, "cache:N" and "cache_term:N" do so at the N-th batch whose
@@ -67,14 +67,17 @@ def small_aar_config() -> Config:
 
 def small_gtle_config(**data: Any) -> Config:
     """GTLE-Net's triplets, then AUs; the trunk that is compiled soonest."""
-    fields: dict[str, Any] = dict(image_size=32, inner_fraction=0.5, sampling="all") | data
-    optim = Optim("adam", 1e-3, 1e-6, schedule="inverse_sqrt", warmup_steps=4)
-    options: dict[str, Any] = dict(
-        batch_size=16, optim=optim, augment=Augment(0.5, 0.2), checkpoint_every_steps=3
-    )
+    fields: dict[str, Any] = {"corpus": "synthetic", "aus": (12, 25), "protocol": "synthetic-3fold"}
+    fields |= {"image_size": 32, "inner_fraction": 0.5, "sampling": "all", **data}
+    options: dict[str, Any] = {
+        "batch_size": 16,
+        "optim": Optim("adam", 1e-3, 1e-6, schedule="inverse_sqrt", warmup_steps=4),
+        "augment": Augment(0.5, 0.2),
+        "checkpoint_every_steps": 3,
+    }
     return Config(
         name="gtle_net",
-        data=DataConfig("synthetic", (12, 25), "synthetic-3fold", **fields),
+        data=DataConfig(**fields),
         network={"trunk": "resnet50", "blocks": 1, "width": 0.03},
         stages={
             "triplets": Stage("triplets", epochs=1, **options),
@@ -110,7 +113,39 @@ def small_glee_config(**network: Any) -> Config:
     )
 
 
-CONFIGS = {"glee": small_glee_config, "gtle": small_gtle_config, "lac": small_config, "aar": small_aar_config}
+def small_fan_config() -> Config:
+    """FAN's one stage, without AUs."""
+    data = DataConfig("synthetic", (), "synthetic-3fold", image_size=64, inner_fraction=0.34)
+    stage = Stage(
+        "landmarks", epochs=6, batch_size=16, checkpoint_every_steps=5, loss={"sigma": 1.0},
+        optim=Optim("adam", 5e-3, schedule="cosine", ema_decay=0.9),
+        augment=Augment(rotation=15.0, scale=0.1, shift=0.05, blur=0.2, holes=0.2),
+    )  # fmt: skip
+    return Config("fan", data, {"landmarks": stage}, network={"hourglasses": 1, "width": 16, "points": 98})
+
+
+def small_aunet_config() -> Config:
+    """AUNet's stages: labels, and the detector by flow and by the neighbours' features."""
+    data = DataConfig("synthetic", (1, 4, 12, 25), "synthetic-3fold", image_size=32, inner_fraction=0.34,
+                      sampling="all", neighbor_distance=2)  # fmt: skip
+    labels = Stage("labels", epochs=2, batch_size=32, checkpoint_every_steps=4, optim=Optim("adam", 1e-3))
+    tuples = Stage(
+        "tuples", epochs=1, batch_size=16, checkpoint_every_steps=3, start_from="labels",
+        trainable=("head", "trunk"), optim=Optim("adamw", 1e-3, schedule="steps", periods=3),
+        augment=Augment(rotation=15.0, scale=0.2, shift=0.05, blur=0.2, compression=0.2, holes=0.2),
+    )  # fmt: skip
+    stages = {"labels": labels, "flow": dataclasses.replace(tuples, flow=True), "tuples": tuples}
+    return Config("aunet", data, stages, network={"trunk": "resnet18", "width": 16, "flip": True})
+
+
+CONFIGS = {
+    "lac": small_config,
+    "aar": small_aar_config,
+    "fan": small_fan_config,
+    "aunet": small_aunet_config,
+    "gtle": small_gtle_config,
+    "glee": small_glee_config,
+}
 
 
 def random_batch(rng: np.random.Generator, lead: tuple[int, ...], side: int, num_aus: int) -> dict:

@@ -14,6 +14,7 @@ import pytest
 from corpus_folders import write_landmarks
 from small_run import small_gtle_config
 
+from configs.tables import PAPERS
 from data_pipelines.corpora import raf_au, synthetic
 from data_pipelines.face_source import FaceSource
 from data_pipelines.loader import make_data
@@ -23,6 +24,7 @@ from data_pipelines.synthetic import SynthConfig
 from jaxau import checkpoint, evaluate, facs, train
 from jaxau import config as config_lib
 from jaxau.faces.landmarks import five_points
+from jaxau.report import expression_figures, paper_figures
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +81,22 @@ def test_triplets_are_selected_and_scored_by_accuracy_and_hand_the_trunk_on(tiny
                 theirs = theirs[key.key]
             np.testing.assert_array_equal(leaf, theirs)
     assert "embedding" in before["params"] and "embedding" not in after["params"]
+
+
+def test_figures(tiny_faces, finished):
+    """Each from the run; the embedding is that of the stage of triplets, for faces whose AUs are known."""
+    make = partial(make_data, data_dir=tiny_faces)
+    for figure in PAPERS["gtle_net"].figures.values():
+        if figure.rows:
+            runs = {row.label: finished for row in figure.rows[:2]}
+            drawn = paper_figures.DRAW[figure.draws](runs, make)
+            assert drawn and all(picture.axes for picture in drawn.values()), figure.title
+    faces = expression_figures.embed(finished, make)
+    names = {s["name"]: i for i, s in enumerate(make(small_gtle_config()).manifest["subjects"])}
+    test = evaluate.read_scores(finished / "eval" / "synthetic")["subjects"]["test"]
+    assert set(faces["subject"].tolist()) == {names[name] for name in test}
+    np.testing.assert_allclose(np.linalg.norm(faces["embedding"], axis=1), 1, atol=1e-4)
+    assert faces["embedding"].shape == (144, 16) and faces["au"].shape == (144, 2)
 
 
 def test_raf_aus_form_trains_and_scores(tiny_faces, tmp_path):

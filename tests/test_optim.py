@@ -25,6 +25,20 @@ def test_schedule_in_steps():
     np.testing.assert_allclose([rate(step) for step in (0, 4, 6, 7, 9)], [0.25, 1, 1, 0.5, 0.5])
 
 
+def test_schedule_of_the_inverse_square_root():
+    """GTLE-Net: lr min(s / w, (s / w)^-.5) at the s-th step; it needs a warm-up."""
+    config = Optim("adam", 1e-5, schedule="inverse_sqrt", warmup_steps=1000)
+    rate = optim.make_schedule(config, total_steps=50_000)
+    for s in (1, 10, 999, 1000, 1001, 2000, 40_000):
+        at = s - 1 if s <= 1000 else s  # the ramp's last step counts as its end
+        want = 1e-5 * min(s / 1000, (s / 1000) ** -0.5)
+        np.testing.assert_allclose(rate(at), want, rtol=1e-3)
+    values = to_dict(Config("lac", DataConfig("synthetic", (1,), "all"), {"frames": Stage("frames", 1, 1)}))
+    values["stages"]["frames"]["optim"]["schedule"] = "inverse_sqrt"
+    with pytest.raises(ValueError, match="warmup_steps: 0 breaks the rule: at least 1, where the schedule"):
+        from_dict(values)
+
+
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
 def test_updates_equal_torchs(name):
     """Nesterov momentum, L2 and decoupled decay; none for biases and scales, stacked or not."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from input_kit import evaluation_input
 from sklearn.metrics import f1_score
 from small_run import small_config
 
@@ -18,7 +19,6 @@ from data_pipelines.loader import make_data
 from data_pipelines.preparation import prepare
 from data_pipelines.records import Records
 from data_pipelines.synthetic import SynthConfig, SynthFaces
-from data_pipelines.transforms import evaluation_input
 from jaxau import checkpoint, evaluate, shortcuts, train
 from jaxau.report import shortcuts as text
 

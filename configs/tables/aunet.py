@@ -97,7 +97,6 @@ _FIGURES: dict[int, Figure] = {
 
 _SMOKE: Mapping[str, Any] = {
     "data.image_size": 64,
-    "data.neighbor_distance": 3,
     "network.width": 16,
     "network.hourglasses": 1,
     "stages.labels.epochs": 20,

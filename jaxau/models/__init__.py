@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from jaxau import complexity, facs
 from jaxau.config import Config, View, check_names, check_values
-from jaxau.models import aar, aunet, fan, glee_net, gtle_net, label_vae, lac, pretraining
+from jaxau.models import aar, aunet, aunet_loss, fan, glee_net, gtle_net, label_vae, lac, pretraining
 from jaxau.morphable.expression import SHAPES
 
 
@@ -88,8 +88,9 @@ MODELS: dict[str, Paper] = {
         aunet.AUNet,
         {
             "labels": Role(label_vae.LabelLoss, ("labels",), _LABELS, fields={"part": "labels"}, selects=""),
-            "flow": Role(aunet.AULoss, ("tuples",), ("image", "flow"), _LABELS, {"part": "flow"}),
-            "tuples": Role(aunet.AULoss, ("tuples", "frames"), ("image",), _LABELS, {"part": "tuples"}),
+            "flow": Role(aunet_loss.AULoss, ("tuples",), ("image", "flow"), _LABELS, {"part": "flow"}),
+            "windows": Role(aunet_loss.AULoss, ("clips",), ("image",), _LABELS, {"part": "windows"}),
+            "tuples": Role(aunet_loss.AULoss, ("tuples", "frames"), ("image",), _LABELS, {"part": "tuples"}),
         },
         (1, 3, 256, 256, 3),
         frozen=("fan", "vae"),
@@ -175,7 +176,12 @@ def create(config: Config, stage: str) -> nn.Module:
     """
     network, decided = paper(config.name).network, role(config, stage).fields
     corpora = (config.data.corpus, *config.data.mixture)
-    given = {"aus": config.data.aus, "corpora": corpora, "dtype": jnp.dtype(config.dtype)}
+    given = {
+        "aus": config.data.aus,
+        "corpora": corpora,
+        "neighbor_distance": config.data.neighbor_distance,
+        "dtype": jnp.dtype(config.dtype),
+    }
     fields = [f.name for f in dataclasses.fields(network)]
     decides = {name for of in paper(config.name).stages.values() for name in of.fields}
     free = [name for name in fields if name not in {*given, *decides, "parent", "name"}]
@@ -206,8 +212,12 @@ def first_batch(config: Config, stage: str) -> dict[str, jax.ShapeDtypeStruct]:
     lead = {"tuples": (1, 3), "triplets": (1, 3)}.get(view, (1,))
     if view in ("clips", "features"):
         lead = (1, config.data.clip_length)
-    side = config.data.image_size
-    return _shapes((*lead, side, side, 3), len(config.data.aus))
+    side, num_aus = config.data.image_size, len(config.data.aus)
+    labels = {"au": (num_aus,), "au_mask": (num_aus,), "corpus": ()}
+    found = _shapes((*lead, side, side, 3), num_aus)
+    if view == "clips":  # whose labels are of every frame
+        found |= {name: jax.ShapeDtypeStruct((*lead, *of), found[name].dtype) for name, of in labels.items()}
+    return found
 
 
 def abstract_variables(config: Config, stage: str) -> Any:

@@ -272,8 +272,8 @@ class AUClassifiers(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
         """Map (k, n, h, w, c), or (n, h, w, c) for all AUs, to logits (n, k) and embeddings (n, k, c')."""
-        for index, features in enumerate(_scale(_CLASSIFIER, self.width), start=1):
-            conv = BranchConv(self.num_aus, features, self.dtype, size=7, stride=2, name=f"conv{index}")
+        for index, channels in enumerate(_scale(_CLASSIFIER, self.width), start=1):
+            conv = BranchConv(self.num_aus, channels, self.dtype, size=7, stride=2, name=f"conv{index}")
             x = nn.elu(BranchNorm(self.dtype, name=f"norm{index}")(conv(x, train), train))
         features = jnp.swapaxes(x.astype(jnp.float32).mean((2, 3)), 0, 1)
         return layers.AUClassifier(name="classifier")(features), features

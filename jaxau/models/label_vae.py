@@ -41,11 +41,11 @@ class LabelVAE(nn.Module):
         """Encode and decode.
 
         Args:
-          labels: (b, k) in [0, 1], or a little beyond.
-          noise: (b, latent) standard normal, with which the latent numbers are drawn; None: their mean.
+          labels: (..., k) in [0, 1], or a little beyond.
+          noise: (..., latent) standard normal, with which the latent numbers are drawn; None: their mean.
 
         Returns:
-          ``mean``, ``log_variance`` (b, latent), and ``decoded`` (b, k) logits.
+          ``mean``, ``log_variance`` (..., latent), and ``decoded`` (..., k) logits.
         """
         hidden = nn.relu(nn.Dense(self.latent, name="fc1")(labels))
         mean = nn.Dense(self.latent, name="fc21")(hidden)
@@ -76,34 +76,35 @@ class LabelVAEs(nn.Module):
         """Encode and decode each face's labels with the auto-encoder of its corpus.
 
         Args:
-          labels: (b, k) in [0, 1].
-          mask: (b, k) bool, False = not coded.
-          corpus: (b,) numbers of `facs.corpus_number`.
+          labels: (..., k) in [0, 1].
+          mask: (..., k) bool, False = not coded.
+          corpus: (...) numbers of `facs.corpus_number`.
           sample: whether the latent numbers are drawn (random numbers "noise"), or their mean is decoded.
 
         Returns:
-          ``mean``, ``log_variance`` (b, d) and ``latent_mask`` (b, d), False where the face's corpus has
-          fewer than the most latent numbers; ``decoded`` (b, k) logits.
+          ``mean``, ``log_variance`` (..., d) and ``latent_mask`` (..., d), False where the face's corpus has
+          fewer than the most latent numbers; ``decoded`` (..., k) logits.
         """
         chex.assert_equal_shape([labels, mask])
-        chex.assert_shape(corpus, (labels.shape[0],))
+        chex.assert_shape(corpus, labels.shape[:-1])
         sizes = [self.latent or LATENT.get(name, 8) for name in self.corpora]
-        b, most = labels.shape[0], max(sizes)
+        wide = (*labels.shape[:-1], max(sizes))
         labels = jnp.where(mask, labels, 0.0).astype(jnp.float32)
-        noise = jax.random.normal(self.make_rng("noise"), (b, most)) if sample else None
+        noise = jax.random.normal(self.make_rng("noise"), wide) if sample else None
         found = {
-            "mean": jnp.zeros((b, most)),
-            "log_variance": jnp.zeros((b, most)),
+            "mean": jnp.zeros(wide),
+            "log_variance": jnp.zeros(wide),
             "decoded": jnp.zeros(labels.shape),
-            "latent_mask": jnp.zeros((b, most), bool),
+            "latent_mask": jnp.zeros(wide, bool),
         }
         for name, size in zip(self.corpora, sizes, strict=True):
-            outputs = LabelVAE(size, name=name)(labels, None if noise is None else noise[:, :size])
-            outputs["latent_mask"] = jnp.ones((b, size), bool)
-            here = (corpus == facs.corpus_number(name))[:, None]
+            outputs = LabelVAE(size, name=name)(labels, None if noise is None else noise[..., :size])
+            outputs["latent_mask"] = jnp.ones_like(outputs["mean"], bool)
+            here = (corpus == facs.corpus_number(name))[..., None]
             for key, value in outputs.items():
-                wide = jnp.pad(value, ((0, 0), (0, found[key].shape[1] - value.shape[1])))
-                found[key] = jnp.where(here, wide, found[key])
+                lacking = found[key].shape[-1] - value.shape[-1]
+                padded = jnp.pad(value, ((0, 0),) * (value.ndim - 1) + ((0, lacking),))
+                found[key] = jnp.where(here, padded, found[key])
         return found
 
 
@@ -160,8 +161,8 @@ class LabelLoss:
         divergence = (jnp.exp(log_variance) + mean**2 - 1 - log_variance) / 2
         coded, latent = batch["au_mask"], outputs["latent_mask"]
         terms = {
-            "reconstruction": losses.masked_mean(jnp.where(coded, entropy, 0).sum(1), batch["mask"]),
-            "divergence": losses.masked_mean(jnp.where(latent, divergence, 0).sum(1), batch["mask"]),
+            "reconstruction": losses.masked_mean(jnp.where(coded, entropy, 0).sum(-1), batch["mask"]),
+            "divergence": losses.masked_mean(jnp.where(latent, divergence, 0).sum(-1), batch["mask"]),
         }
         return terms["reconstruction"] + self.divergence * terms["divergence"], terms, state
 
@@ -175,8 +176,8 @@ def consistency_loss(
     """How far predictions are from labels to the frozen auto-encoders (Eq. 3).
 
     Args:
-      predicted, labelled: what `LabelVAEs` makes of the predictions (b, k) and of the labels.
-      coded: (b, k) bool, False = not coded or padding.
+      predicted, labelled: what `LabelVAEs` makes of the predictions (..., k) and of the labels.
+      coded: (..., k) bool, False = not coded or padding.
       form: "paper": mean squares of the differences of means and of standard deviations [choice: Sigma as
         standard deviations]; "released": instead of the latter the mean of the predictions' standard
         deviations alone [code]; "label_space": mean square of the difference of the decoded probabilities
@@ -188,7 +189,7 @@ def consistency_loss(
     if form == "label_space":
         difference = nn.sigmoid(predicted["decoded"]) - nn.sigmoid(labelled["decoded"])
         return losses.masked_mean(difference**2, coded)
-    known = labelled["latent_mask"] & coded.any(1, keepdims=True)
+    known = labelled["latent_mask"] & coded.any(-1, keepdims=True)
     means = losses.masked_mean((predicted["mean"] - labelled["mean"]) ** 2, known)
     deviation = jnp.exp(predicted["log_variance"] / 2)
     if form == "released":

@@ -223,7 +223,8 @@ def paired_table(results: Sequence[Result], cells: Sequence[Cell], printed: str,
         row = {"setting": f"{result.label} less {results[0].label}", "data": corpus_name(ours)}
         row |= {"F1 [95 %]": difference, "t": _number(test.get("t")), "p": _short(test.get("p"))}
         row["subjects"] = str(test.get("n", UNDEFINED))
-        for metric, name in (("t_statistic", "t"), ("p_value", "p")):
+        # In print it is the first that the other is taken from, so that a better one has t below 0.
+        for metric, name in (("t_statistic", f"t of {results[0].label} less it"), ("p_value", "p")):
             row[f"printed {name}, {corpus_name(printed)}"] = _short(values.get((result.published, metric)))
         rows.append(row)
     return pd.DataFrame(rows)

@@ -198,6 +198,14 @@ def test_going_on_at_any_position_gives_the_uninterrupted_batches(
         assert_same(take(other.train(stage, start=k * size), 5), whole[k : k + 5])
 
 
+def test_batches_of_one(flat_config, flat_faces):
+    stage = dataclasses.replace(flat_config.stages["stills"], batch_size=1)
+    config = dataclasses.replace(flat_config, stages={"stills": stage})
+    alone = take(make_data(config, flat_faces).train("stills", 3), 3)
+    together = take(make_data(flat_config, flat_faces).train("stills"), 1)[0]
+    assert [int(b["record"][0]) for b in alone] == together["record"][3:6].tolist()
+
+
 @pytest.mark.parametrize("stage", ["stills", "sequences"])
 def test_two_processes_share_the_same_global_batches(data, stage, monkeypatch):
     size = 6 if stage == "stills" else 4

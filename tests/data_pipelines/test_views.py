@@ -258,6 +258,13 @@ def test_frames_of_a_wide_clip_are_what_prediction_sees(flat_config, wide_dir):
         frame = records.frame(int(record))
         expected = align_module.to_network_input(frame.image, frame.landmarks, "wide", 256, 0)
         np.testing.assert_array_equal(batch["image"].reshape(-1, 256, 256, 3)[i], expected)
+    for i, t in enumerate(range(0, 21, 9)):  # as `Predictor.prepare` does it, from the picture
+        shown = SynthFaces(FACES).frame(0, 0, t)
+        crop, matrix = align(shown.image, shown.lm98, "wide")
+        points = transform_points(shown.lm98, matrix)
+        seen = align_module.to_network_input(crop, points, "wide", 256, 0)
+        difference = np.abs(batch["image"].reshape(-1, 256, 256, 3)[3 * i].astype(int) - seen)
+        assert difference.mean() < 1.5  # JPEG
     eyes = five_points(batch["landmarks"].reshape(-1, 98, 2)[:7])[:, :2]
     assert np.linalg.norm(eyes - eyes[0], axis=-1).max() < 1.0
     assert np.abs(eyes.mean(0) - [[94.2, 105.7], [160.8, 105.7]]).max() < 8

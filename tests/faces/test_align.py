@@ -6,8 +6,10 @@ from jaxau.faces.align import (
     ALIGNMENTS,
     align,
     alignment_matrix,
+    input_matrix,
     to_network_input,
     transform_points,
+    warp,
 )
 
 CONTOURS = {  # right eye, left eye, nose tip, right and left mouth corner
@@ -151,3 +153,42 @@ def test_network_input_is_resized_then_cut_from_the_centre():
     np.testing.assert_array_equal(whole(crop, 96, 104), whole(crop, 104, 0)[4:100, 4:100])
     with pytest.raises(ValueError, match="resize_to=90 with image_size=96.*resize_to=0"):
         whole(crop, 96, 90)
+
+
+# Of AUNet's input, as shares of its side: right and left eye, nose, right and left mouth corner.
+TEMPLATE = np.array([[0.37, 0.415], [0.63, 0.415], [0.5, 0.567], [0.38, 0.666], [0.62, 0.666]])
+
+
+def test_a_fitted_crop_lays_the_five_points_over_the_template():
+    rng = np.random.default_rng(4)
+    for side in (64, 256):
+        points = 224 + 60 * (TEMPLATE - 0.5) + rng.normal(0, 4, (5, 2))
+        target = (
+            TEMPLATE * side - 0.5
+        )  # the edge of the picture is half a pixel beyond its first pixel's centre
+        rows = [[[x, -y, 1, 0], [y, x, 0, 1]] for x, y in points]
+        a, b, dx, dy = np.linalg.lstsq(np.reshape(rows, (-1, 4)), target.ravel(), rcond=None)[0]
+        matrix = input_matrix("wide", points, side)
+        np.testing.assert_allclose(matrix, [[a, -b, dx], [b, a, dy]], atol=1e-9)
+
+
+def test_a_fitted_crop_without_landmarks_is_that_of_the_template():
+    face = 300 * TEMPLATE + 50
+    crop_points = transform_points(face, alignment_matrix(face, "wide"))
+    matrix = input_matrix("wide", np.full((5, 2), np.nan), 256)
+    np.testing.assert_allclose(transform_points(crop_points, matrix), TEMPLATE * 256 - 0.5, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [0.22, 0.4, 0.9, 1.3])
+def test_a_warp_puts_each_pixel_where_the_matrix_says(scale):
+    """Of a ramp, which no averaging changes."""
+    ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 256, 0).repeat(3, 2)
+    ramp[..., 1] = ramp[..., 0].T
+    turn = np.radians(20)
+    matrix = scale * np.array([[np.cos(turn), -np.sin(turn), 0.0], [np.sin(turn), np.cos(turn), 0.0]])
+    matrix[:, 2] = 15.5 - matrix[:, :2] @ [127.5, 127.5]  # the middle of 32 pixels
+    found = warp(ramp, matrix, 32)[..., :2].astype(float)
+    v, u = np.mgrid[:32, :32]
+    expected = (np.stack([u, v], -1) - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+    inside = ((expected > 8) & (expected < 247)).all(-1)
+    assert inside.sum() > 500 and np.abs(found - expected)[inside].max() < 1.1  # rounded twice

@@ -8,7 +8,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxau import complexity, facs
 from jaxau.models import aunet, label_vae
-from jaxau.models.aunet import AULoss, AUNet
+from jaxau.models.aunet import AUNet
+from jaxau.models.aunet_loss import AULoss
 
 AUS = facs.CORPUS_AUS["bp4d"]
 
@@ -271,3 +272,27 @@ def test_resnet18(moves):
     y = np.maximum(y * head["predictor_1"]["scale"] + head["predictor_1"]["bias"], 0)
     y = y @ head["predictor_3"]["kernel"] + head["predictor_3"]["bias"]
     np.testing.assert_allclose(logits(image), y, atol=1e-4)
+
+
+def test_windows_share_what_the_fan_sees():
+    """Each frame's logits are those of its tuple, where that is in the window; else itself stands in."""
+    network = AUNet(SMALL, part="windows", neighbor_distance=2, **TINY)
+    image = jnp.concatenate([_faces(1, seed)[0] for seed in (3, 4)])[None, :5]  # (1, 5, h, w, 3)
+    targets = {name: jnp.repeat(value[None], 5, 1) for name, value in _targets(1, 3).items()}
+    variables = _random(network, image, **targets)
+    found = jax.jit(lambda image: network.apply(variables, image, **targets))(image)
+    assert found["complete"].tolist() == [[False, False, True, False, False]]
+    assert found["logits"].shape == (1, 5, 3) and found["labelled_mean"].shape == (1, 5, 8)
+    tuples = jnp.stack([image[0, jnp.array(rows)] for rows in ((0, 2, 4), (0, 0, 2), (1, 3, 3))])
+    want = jax.jit(lambda image: network.clone(part="tuples").apply(variables, image))(tuples)
+    np.testing.assert_allclose(found["logits"][0, jnp.array([2, 0, 3])], want["logits"], atol=1e-4)
+    batch = {**targets, "mask": jnp.ones((1, 5), bool)}
+    state = {"weights": jnp.ones(3)}
+    value = AULoss()(found, batch, state)[0]
+    others = batch["au"].at[:, jnp.array([0, 1, 3, 4])].set(0)
+    assert value == AULoss()(found, {**batch, "au": others}, state)[0]
+    assert value != AULoss()(found, {**batch, "au": 1 - batch["au"]}, state)[0]
+    with pytest.raises(ValueError, match="clip_length=4: no frame has both neighbours at 2 frames"):
+        network.apply(variables, image[:, :4])
+    with pytest.raises(ValueError, match="trunk='resnet18' learns"):
+        network.clone(trunk="resnet18").apply(variables, image)

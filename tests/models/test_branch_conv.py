@@ -76,11 +76,43 @@ def test_forms_equal_loops_where_the_input_is_shared(name):
     _compare(SHARED_FORMS[name], x, kernel, rng.normal(size=(3, 2, 4, 5, 2)), shared=True)
 
 
+@pytest.mark.parametrize("form", ["loop", "shifted", "products", None])
+@pytest.mark.parametrize("shared", [False, True])
+def test_larger_kernels_with_strides_equal_torchs(form, shared):
+    """GTLE-Net's: 7x7, stride 2, padding 3, of maps with odd and even sides."""
+    torch = pytest.importorskip("torch", reason="pip install 'jaxau[parity]'")
+    rng = np.random.default_rng(3)
+    x, kernel = rng.normal(size=(3, 2, 9, 8, 3)), rng.normal(size=(3, 7, 7, 3, 4))
+    x = np.broadcast_to(x[:1], x.shape) if shared else x
+    tensors = [torch.tensor(a, requires_grad=True) for a in (x, kernel)]
+    own = [
+        torch.nn.functional.conv2d(
+            tensors[0][k].permute(0, 3, 1, 2), tensors[1][k].permute(3, 2, 0, 1), None, 2, 3
+        )
+        for k in range(3)
+    ]
+    want = torch.stack(own).permute(0, 1, 3, 4, 2)
+    g = rng.normal(size=tuple(want.shape))
+    want.backward(torch.tensor(g))
+
+    def objective(x, kernel):
+        y = branch_conv(x, kernel, form, stride=2)
+        return (y * g).sum(), y
+
+    given = (jnp.asarray(x[0] if shared else x, jnp.float32), jnp.asarray(kernel, jnp.float32))
+    (dx, dkernel), y = jax.jit(jax.grad(objective, (0, 1), has_aux=True))(*given)
+    want_dx = tensors[0].grad.numpy()
+    pairs = ((y, want.detach().numpy()), (dx, want_dx.sum(0) if shared else want_dx))
+    for got, wanted in (*pairs, (dkernel, tensors[1].grad.numpy())):
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+
+
 def test_the_default_follows_the_measurement():
     """docs/benchmarks: a loop, but for one output channel and for the gradients of many branches."""
     assert default_form(12, 96, True) == default_form(16, 8, True) == default_form(64, 16, False) == "loop"
     assert default_form(64, 16, True) == "shifted"
     assert default_form(12, 1, True) == default_form(12, 1, False) == "products"
+    assert default_form(64, 16, True, size=7) == default_form(12, 1, True, size=7) == "loop"
 
 
 def test_modules_keep_their_parameters_by_branch():

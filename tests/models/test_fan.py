@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxau import complexity, models
+from jaxau import complexity
 from jaxau.models import fan
 
 
@@ -117,3 +117,77 @@ def test_decoding_equals_a_loop(radius, gamma):
             want = _decode_one(heatmaps[b, :, :, p], radius, gamma)
             np.testing.assert_allclose(found[b, p], want, atol=1e-4)
             assert scores[b, p] == heatmaps[b, :, :, p].max()
+
+
+def test_targets_lie_between_cells_and_are_found_again():
+    """Pixels to cells and back, off the cells' centres, within a hundredth of a cell."""
+    landmarks = np.random.default_rng(1).uniform(40, 210, (2, 68, 2)).astype(np.float32)
+    maps, found = jax.jit(lambda x: (y := fan.gaussians(x, 64, 48, 1.0), fan.to_pixels(fan.decode(y)[0])))(
+        landmarks
+    )
+    assert maps.shape == (2, 64, 48, 68)
+    inside = landmarks[..., 0] < 150  # of 192 pixels
+    b, p = np.argwhere(inside)[0]
+    x, y = landmarks[b, p]
+    for i, j in ((0, 0), (-2, 1), (1, 2)):  # the centre of a cell, in pixels, is at 4 j + 1.5
+        i, j = int(y / 4) + i, int(x / 4) + j
+        want = np.exp(-((4 * j + 1.5 - x) ** 2 + (4 * i + 1.5 - y) ** 2) / (2 * 4**2))
+        assert maps[b, i, j, p] == pytest.approx(want, rel=1e-3)
+    np.testing.assert_allclose(found[inside], landmarks[inside], atol=0.04)
+
+
+def _faces(points: int, corners: tuple[int, int]):
+    """Landmarks of three faces, with the distance of their outer eye corners: the last has none."""
+    landmarks = np.random.default_rng(2).uniform(8, 56, (3, points, 2)).astype(np.float32)
+    landmarks[:, corners[0]], landmarks[:, corners[1]] = (10, 20), (40, 60)  # 50 pixels
+    landmarks[2] = np.nan
+    return landmarks
+
+
+@pytest.mark.parametrize(("points", "corners"), [(68, (36, 45)), (98, (60, 72))])
+def test_the_loss_is_that_of_loops(points, corners):
+    landmarks, mask = _faces(points, corners), np.array([True, False, True])
+    rng = np.random.default_rng(3)
+    heatmaps = rng.uniform(0, 0.1, (3, 2, 16, 16, points)).astype(np.float32)
+    for p in range(points):  # peaks of the last hourglass, 3 cells wide
+        i, j = rng.integers(2, 14, 2)
+        heatmaps[0, 1, i - 1 : i + 2, j - 1 : j + 2, p] += 1
+    batch = {"landmarks": jnp.asarray(landmarks), "mask": jnp.asarray(mask)}
+    loss = fan.LandmarksLoss(sigma=1.5)
+
+    def objective(heatmaps):
+        value, terms, state = loss({"heatmaps": heatmaps}, batch, loss.init({}))
+        assert state == {} and set(terms) == {"heatmaps", "nme"}
+        return value, terms
+
+    (value, terms), gradient = jax.jit(jax.value_and_grad(objective, has_aux=True))(jnp.asarray(heatmaps))
+    squared, distance = 0.0, 0.0
+    for p in range(points):  # of the first face alone: the second is padding, the third has no landmarks
+        centre = (landmarks[0, p].astype(np.float64) - 1.5) / 4
+        j, i = np.meshgrid(np.arange(16), np.arange(16))
+        wanted = np.exp(-((j - centre[0]) ** 2 + (i - centre[1]) ** 2) / (2 * 1.5**2))
+        for n in range(2):
+            squared += ((heatmaps[0, n, :, :, p] - wanted) ** 2).sum() / (2 * points)
+        found = 4 * np.array(_decode_one(heatmaps[0, 1, :, :, p], 0.1, 1.0)) - 0.5
+        distance += np.hypot(*(found - landmarks[0, p])) / points
+    assert value == terms["heatmaps"] == pytest.approx(squared, rel=1e-5)
+    assert terms["nme"] == pytest.approx(distance / 50, rel=1e-4)
+    assert np.isfinite(gradient).all() and not gradient[1:].any() and gradient[0].any()
+
+
+def test_what_does_not_fit_is_told():
+    landmarks = jnp.zeros((1, 98, 2))
+    batch = {"landmarks": landmarks, "mask": jnp.ones(1, bool)}
+    with pytest.raises(ValueError, match=r"config.network.points: 68, but the corpus has 98 landmarks"):
+        fan.LandmarksLoss()({"heatmaps": jnp.zeros((1, 2, 16, 16, 68))}, batch, {})
+    with pytest.raises(ValueError, match=r"49 landmarks: an error is measured on 68 or 98"):
+        fan.normalized_error(landmarks[:, :49], landmarks[:, :49])
+    with pytest.raises(ValueError, match=r"loss.sigma: 0 must be above 0"):
+        fan.LandmarksLoss(sigma=0)
+    for network, side, message in (
+        (fan.FAN(width=16), 96, r"image of 96 x 96 pixels: sides must be multiples of 64"),
+        (fan.FAN(width=24), 64, r"width 24: must be a multiple of 16"),
+    ):
+        image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.uint8)
+        with pytest.raises(ValueError, match=message):
+            jax.eval_shape(network.init, jax.random.key(0), image)

@@ -7,7 +7,7 @@ import pytest
 
 from jaxau import facs, losses
 from jaxau.models import label_vae
-from jaxau.models.aunet import AULoss
+from jaxau.models.aunet_loss import AULoss
 from jaxau.models.label_vae import LabelLoss, LabelVAE, LabelVAEs, consistency_loss
 
 torch = pytest.importorskip("torch", reason="pip install 'jaxau[parity]'")

@@ -1,0 +1,96 @@
+"""AUNet's stages as runs: killed in each they give the same bits; what is frozen and handed on."""
+
+import dataclasses
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from small_run import small_aunet_config
+
+from data_pipelines.loader import make_data
+from jaxau import checkpoint, evaluate, train, weights
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_faces, tmp_path_factory):
+    """An uninterrupted run of all stages, scored."""
+    workdir = tmp_path_factory.mktemp("run")
+    open_data = partial(make_data, data_dir=tiny_faces)
+    train.run(small_aunet_config(), open_data, workdir)
+    evaluate.run(workdir, open_data)
+    return workdir
+
+
+def test_killed_in_every_stage_gives_the_same_bits(tiny_faces, finished, tmp_path):
+    child = [sys.executable, str(Path(__file__).parent / "small_run.py"), str(tiny_faces), str(tmp_path)]
+    # In labels, in flow, while a checkpoint of flow is written, in tuples.
+    events = ["batch:6", "batch:9", "save:1", "term:5", "none"]
+    codes = [subprocess.run([*child, event, "aunet"], capture_output=True).returncode for event in events]
+    assert codes == [-9, -9, -9, 143, 0]
+    assert (tmp_path / "metrics.jsonl").read_text() == (finished / "metrics.jsonl").read_text()
+    for stage in ("labels", "flow", "tuples"):
+        got, want = (checkpoint.load_model(run / stage).info for run in (tmp_path, finished))
+        assert got == want  # includes a hash over all parameters, and the thresholds
+
+
+def test_the_auto_encoder_learns_and_is_then_frozen(finished):
+    models = {
+        stage: checkpoint.load_model(finished / stage).variables for stage in ("labels", "flow", "tuples")
+    }
+    learned = models["labels"]["params"]["vae"]
+    assert set(models["labels"]["params"]) == {"vae"} and set(learned) == {"synthetic"}
+    for stage in ("flow", "tuples"):
+        same = jax.tree.map(lambda a, b: bool((a == b).all()), learned, models[stage]["params"]["vae"])
+        assert all(jax.tree.leaves(same))
+    assert models["flow"]["params"]["head"]["conv1x1_diff"]["kernel"].shape[2] == 4
+    assert models["tuples"]["params"]["head"]["conv1x1_diff"]["kernel"].shape[2] == 8
+
+
+def test_scores_of_all_stages(finished):
+    scores = evaluate.read_scores(finished / "eval" / "synthetic")
+    assert list(scores["stages"]) == ["flow", "tuples"]
+    terms = scores["other_stages"]["labels"]["terms"]
+    assert terms["loss"] == pytest.approx(terms["reconstruction"] + 0.3 * terms["divergence"], rel=1e-5)
+    # Over test subjects, without noise: what the network and the loss make of all their labels at once.
+    assert 0 < terms["reconstruction"] < 4 * np.log(2) * 1.2
+
+
+def test_a_run_on_other_aus_starts_from_it(tiny_faces, finished, tmp_path):
+    """As DISFA's from BP4D's: heads matched by AU, the labels' auto-encoder its own."""
+    config = small_aunet_config()
+    stages = {
+        name: dataclasses.replace(stage, max_steps=1, optim=dataclasses.replace(stage.optim, lr=1e-12))
+        for name, stage in config.stages.items()
+        if name != "flow"
+    }
+    data = dataclasses.replace(config.data, aus=(12, 2, 1))
+    config = dataclasses.replace(config, data=data, stages=stages, finetune=str(finished))
+    assert weights.left_random(config) == []
+    train.run(config, partial(make_data, data_dir=tiny_faces), tmp_path)
+    old, new = (checkpoint.load_model(run).variables["params"] for run in (finished, tmp_path))
+    head, given = (params["head"]["predictor_3"]["kernel"] for params in (new, old))
+    np.testing.assert_allclose(head[:, [0, 2]], given[:, [2, 0]], atol=1e-6)
+    for of in ("trunk",):
+        close = jax.tree.map(lambda a, b: np.allclose(a, b, atol=1e-6), old[of], new[of])
+        assert all(jax.tree.leaves(close))
+    assert new["vae"]["synthetic"]["fc1"]["kernel"].shape[0] == 3
+
+
+def test_a_random_fan_is_said_loudly(capsys):
+    config = small_aunet_config()
+    assert weights.left_random(config) == []  # a ResNet learns
+    fields = {"width": 16, "hourglasses": 1}
+    stages = {
+        name: dataclasses.replace(stage, trainable=("head",) if name == "tuples" else ())
+        for name, stage in config.stages.items()
+        if name != "flow"
+    }
+    data = dataclasses.replace(config.data, image_size=64)
+    config = dataclasses.replace(config, data=data, stages=stages, network=fields)
+    weights.check(config)
+    assert "WARNING: fan is random and no stage trains it: give config.weights.fan" in capsys.readouterr().err
+    assert weights.fitting(config, {"fan": "a", "trunk": "b"}) == {"fan": "a"}
