@@ -50,7 +50,8 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("expressions")
     about = {
         "synthetic": True, "description": "points", "licence": "none", "generator": "test", "fps": 8,
-        "aus": [1, 2], "label_rule": {"min_intensity": 1.5}, "landmarks": 68, "alignment": "jaa200", "folds": {},
+        "aus": [1, 2], "label_rule": {"min_intensity": 1.5}, "landmarks": 68, "alignment": "jaa200",
+        "folds": {},
     }  # fmt: skip
     corpus = Corpus(name="synthetic", request={}, subjects=["P0"], make=_part, manifest=about)
     prepare(corpus, folder, workers=1)
