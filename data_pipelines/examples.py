@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from data_pipelines import mixture, pictures, transforms, views
+from data_pipelines.expressions import Expressions
 from data_pipelines.plans import DrawnPlans, ListedPlans, Plan
 from data_pipelines.records import ABSENT, OCCURS, Records
 from jaxau import facs
 from jaxau.config import Augment, Config
 from jaxau.faces.align import ALIGNMENTS
 from jaxau.faces.landmarks import au_centers
+from jaxau.models import paper
 
 Batch = dict[str, np.ndarray]
 Row = dict[str, Any]
@@ -121,6 +123,9 @@ class Load:
         self._view, self._flow = config.stages[stage].view, config.stages[stage].flow
         self._loader = config.data.loader
         self._decoded = pictures.decode_to_file(records) if self._loader == "raw" else None
+        known = paper(config.name).stages
+        asks = stage in known and "expression" in known[stage].inputs
+        self._expressions = Expressions(records) if asks else None
         self._own = threading.local()  # of each thread: where it decodes a picture
 
     def __call__(self, plans: Sequence[Plan]) -> Batch:
@@ -137,6 +142,8 @@ class Load:
         mirrored = np.array([of.mirrored for of in drawn])
         batch = self._labels(plans, rows)
         batch["landmarks"] = transforms.move_points(landmarks, moved, mirrored)
+        if self._expressions is not None:
+            batch |= self._expressions(batch["record"], mirrored)
         if self._loader == "device":
             batch["draw"] = np.array([of[: pictures.DRAWN] for of in drawn], np.float32)
         else:

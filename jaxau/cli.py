@@ -67,6 +67,23 @@ def _parser() -> argparse.ArgumentParser:
     )
     predict.add_argument("--save_landmarks", action="store_true", help="columns x_0.. y_0.. in the tables")
     predict.add_argument(
+        "--pose",
+        action="store_true",
+        help="columns pose_Rx, pose_Ry, pose_Rz of the head, radians as of OpenFace 2; 5 points are too few",
+    )
+    predict.add_argument(
+        "--face_model",
+        type=Path,
+        metavar="FILE",
+        help="that the training data was fitted with, not the built-in",
+    )
+    predict.add_argument(
+        "--face_model_landmarks",
+        type=Path,
+        metavar="FILE",
+        help="68 vertices, where the model does not say them",
+    )
+    predict.add_argument(
         "--format",
         choices=["jaxau", "openface"],
         default="jaxau",
@@ -291,6 +308,7 @@ def _predict(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     from jaxau import predict
     from jaxau.faces.detect import YuNet
     from jaxau.faces.landmark_file import LandmarkFile
+    from jaxau.morphable.model_files import read_model
     from jaxau.prediction_files import Job, Options, file_hash
 
     def say(line: str) -> None:
@@ -306,7 +324,10 @@ def _predict(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         name, sha256 = options.detector_weights.name, file_hash(options.detector_weights)
         about = {"name": options.detector, "weights": name, "sha256": sha256}
     landmarks = LandmarkFile(options.landmarks) if options.landmarks else None
-    predictor = predict.load(options.checkpoint, detector, options.batch_size)
+    model = None
+    if options.face_model is not None:
+        model = read_model(options.face_model, options.face_model_landmarks)
+    predictor = predict.load(options.checkpoint, detector, options.batch_size, options.pose, model)
     trained = predictor.info["alignment"]
     if options.alignment not in (None, trained):
         raise ValueError(

@@ -23,6 +23,8 @@ from jaxau.faces.detect import YuNet
 from jaxau.faces.landmark_file import LandmarkFile
 from jaxau.faces.video import Frame, open_video
 from jaxau.find_faces import FaceFinder, rows_of_array, unused_landmarks
+from jaxau.morphable.aligned import FITTED, fit_aligned, model_for, openface_pose
+from jaxau.morphable.linear_model import FaceModel
 from jaxau.predict_queues import TupleNetwork, WindowNetwork
 from jaxau.result_table import Face, FrameFaces, rows, schema
 
@@ -36,13 +38,22 @@ class Predictor:
       model: `jaxau.checkpoint.load_model`.
       detector: finds faces where no landmarks are given.
       batch_size: stills, clips or tuples per call of the network; results do not depend on it.
+      pose: fit the head's pose, too, where a face has 49, 66, 68 or 98 landmarks.
+      face_model: that was fitted to the training data; None = the built-in one.
 
     Raises:
-      ValueError: the checkpoint is of a stage that detects no AUs, its alignment is unknown, or its
-        thresholds are not one for each AU.
+      ValueError: the checkpoint is of a stage that detects no AUs, its alignment is unknown, its
+        thresholds are not one for each AU, or it was trained with another face model.
     """
 
-    def __init__(self, model: Model, detector: YuNet | None = None, batch_size: int | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        detector: YuNet | None = None,
+        batch_size: int | None = None,
+        pose: bool = False,
+        face_model: FaceModel | None = None,
+    ) -> None:
         self.info = info = model.info
         if not info.get("detects_aus", True):
             raise ValueError(
@@ -61,6 +72,14 @@ class Predictor:
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size {batch_size}: must be at least 1; leave it out")
         self._resize_to = int(info["resize_to"])
+        self.pose, self._face_model = pose, face_model
+        self._asks_expression = "expression" in info.get("inputs", ())
+        trained_with, given = info.get("face_model"), "built-in" if face_model is None else face_model.name
+        if self._asks_expression and trained_with not in (None, given):
+            raise ValueError(
+                f"checkpoint that was trained with the face model {trained_with!r}: its expressions mean "
+                f"something else than those of {given!r}; give that model"
+            )
         self._network: WindowNetwork | TupleNetwork = (
             TupleNetwork(model, batch_size)
             if info.get("neighbor_distance")
@@ -97,7 +116,19 @@ class Predictor:
                 int(self.info["image_size"]),
                 self._resize_to,
             )
+            if self.pose or self._asks_expression:
+                self._fit(face, matrix)
         return FrameFaces(frame.index, frame.timestamp, faces, frame.image.shape[1])
+
+    def _fit(self, face: Face, matrix: np.ndarray) -> None:
+        """Expression and pose, where the face has enough landmarks and they can be fitted."""
+        if face.landmarks is None or len(face.landmarks) not in FITTED:
+            return
+        model, alignment = model_for(len(face.landmarks), self._face_model), self.info["alignment"]
+        found = fit_aligned(model, transform_points(face.landmarks, matrix)[None], alignment)
+        if found.ok[0]:
+            face.expression = found.expression[0].astype(np.float32)
+            face.pose = openface_pose(found.rotation[0], matrix)
 
     def stream(self, items: Iterable[FrameFaces | T]) -> Iterator[FrameFaces | T]:
         """Predict the faces of a stream of frames.
@@ -212,10 +243,16 @@ class Predictor:
             if isinstance(item, FrameFaces)
             for row in rows(item, name, self.aus, self.thresholds)
         ]
-        return pa.Table.from_pylist(table, schema(self.aus)).to_pandas()
+        return pa.Table.from_pylist(table, schema(self.aus, pose=self.pose)).to_pandas()
 
 
-def load(checkpoint: Path | str, detector: YuNet | None = None, batch_size: int | None = None) -> Predictor:
+def load(
+    checkpoint: Path | str,
+    detector: YuNet | None = None,
+    batch_size: int | None = None,
+    pose: bool = False,
+    face_model: FaceModel | None = None,
+) -> Predictor:
     """Open a checkpoint for prediction.
 
     Args:
@@ -229,7 +266,7 @@ def load(checkpoint: Path | str, detector: YuNet | None = None, batch_size: int 
     Raises:
       ValueError: the checkpoint cannot be read.
     """
-    return Predictor(load_model(checkpoint), detector, batch_size)
+    return Predictor(load_model(checkpoint), detector, batch_size, pose, face_model)
 
 
 def _is_done(item: object) -> bool:

@@ -14,11 +14,19 @@ import numpy as np
 
 from jaxau.checkpoint import Model
 from jaxau.faces.flow import tuple_flow
+from jaxau.morphable.linear_model import EXPRESSIONS
 from jaxau.result_table import Face, FrameFaces
 
 STILLS_PER_BATCH = 16
 CLIPS_PER_BATCH = 4
 TUPLES_PER_BATCH = 8
+
+
+_OF_A_FACE: dict[str, tuple[tuple[int, ...], type]] = {
+    "expression": ((EXPRESSIONS,), np.float32),
+    "expression_mask": ((), np.bool_),
+}
+"""Inputs of a network on stills beside the picture: shape of one, and type."""
 
 
 # ---- stills and windows --------------------------------------------------------------------------
@@ -27,9 +35,9 @@ TUPLES_PER_BATCH = 8
 class WindowNetwork:
     """A network that is given stills (b, h, w, 3), or windows of ``clip_length`` frames (b, t, h, w, 3).
 
-    ``step(variables, image, state) -> (probability, state)`` is compiled. The state is None unless the
-    network's outputs have one, what a recurrent network must be given when it goes on with the next frames;
-    ``first_state`` is that of one new track, zeros.
+    ``step(variables, image, state, *further) -> (probability, state)`` is compiled. The state is None unless
+    the network's outputs have one, what a recurrent network must be given when it goes on with the next
+    frames; ``first_state`` is that of one new track, zeros.
     """
 
     def __init__(self, model: Model, batch_size: int | None = None) -> None:
@@ -40,8 +48,13 @@ class WindowNetwork:
 
         shape = self.image_shape if self.clip_length else (self.batch_size, side, side, 3)
         image = jax.ShapeDtypeStruct(shape, np.uint8)
+        # Features are what a model makes of pictures itself; stills may come with the face's expression.
+        self.further = tuple(name for name in model.info.get("inputs", ()) if name in _OF_A_FACE)
+        further: list[Any] = [
+            jax.ShapeDtypeStruct((self.batch_size, *_OF_A_FACE[n][0]), _OF_A_FACE[n][1]) for n in self.further
+        ]
         outputs: Any = jax.eval_shape(
-            lambda v, x: model.network.apply(v, x, train=False), self.variables, image
+            lambda v, x, *of: model.network.apply(v, x, *of, train=False), self.variables, image, *further
         )
         self.first_state = None
         if "state" in outputs:
@@ -50,9 +63,9 @@ class WindowNetwork:
             )
 
         @jax.jit
-        def step(variables: Any, image: jax.Array, state: Any) -> tuple[jax.Array, Any]:
+        def step(variables: Any, image: jax.Array, state: Any, *further: Any) -> tuple[jax.Array, Any]:
             memory = {} if state is None else {"state": state}
-            outputs: Any = model.network.apply(variables, image, train=False, **memory)
+            outputs: Any = model.network.apply(variables, image, *further, train=False, **memory)
             return _probabilities(outputs), outputs.get("state")
 
         self.step = step
@@ -134,7 +147,15 @@ class WindowQueue:
             states += [state] * (network.batch_size - len(batch))
             state = jax.tree.map(lambda *leaves: np.stack(leaves), *states)
         given = image if network.clip_length else image[:, 0]
-        result, state = network.step(network.variables, given, state)
+        further: list[Any] = [
+            np.zeros((network.batch_size, *_OF_A_FACE[n][0]), _OF_A_FACE[n][1]) for n in network.further
+        ]
+        for name, values in zip(network.further, further, strict=True):
+            for i, window in enumerate(batch):
+                expression = window.faces[0].expression
+                if expression is not None:
+                    values[i] = True if name == "expression_mask" else expression
+        result, state = network.step(network.variables, given, state, *further)
         result = np.asarray(result).reshape(*image.shape[:2], -1)
         for i, (row, window) in enumerate(zip(result, batch, strict=False)):
             for probability, face in zip(row, window.faces, strict=False):

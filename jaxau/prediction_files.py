@@ -24,7 +24,7 @@ from jaxau.sources import Source, find_sources, printable
 _DECODED_AHEAD = 8  # frames
 _FROM_CHECKPOINT = (
     "network stage epoch trained_on synthetic corpus protocol fold train_subjects manifest_hash licence "
-    "alignment image_size resize_to clip_length neighbor_distance threshold_source"
+    "alignment image_size resize_to clip_length neighbor_distance threshold_source face_model"
 ).split()
 
 
@@ -298,6 +298,7 @@ class Job:
                 "landmarks": landmarks,
                 "every": options.every,
                 "save_landmarks": options.save_landmarks,
+                "pose": self._predictor.pose,
                 "format": options.format,
                 "overlay": options.overlay,
                 "calibration": None,

@@ -51,9 +51,11 @@ class ResultFiles:
     ) -> None:
         self._out, self._source, self._predictor = out, source, predictor
         self.hold = ExitStack()
-        self._schema = schema(predictor.aus, points)
+        self._schema = schema(predictor.aus, points, predictor.pose)
         self._openface = openface
-        self._columns = openface_columns(predictor.aus, points) if openface else self._schema.names
+        self._columns = (
+            openface_columns(predictor.aus, points, predictor.pose) if openface else self._schema.names
+        )
         self._buffer: list[dict[str, Any]] = []
         self.counts: Counter[str] = Counter()
         self.frames = 0

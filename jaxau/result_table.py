@@ -21,6 +21,10 @@ class Face:
       landmarks: (p, 2) pixels of the frame.
       reason: empty if AUs are predicted, else no_face, no_landmarks, face_lost or bad_landmarks.
       crop: the network's input, until it has been predicted.
+      expression: (51,) coefficients of a face model, where the network is given them and they could be
+        fitted.
+      pose: (Rx, Ry, Rz) of the head as OpenFace 2 states it, radians; None where it is not asked for or
+        known.
       probability: (k,) of the AUs, from then on.
     """
 
@@ -30,6 +34,8 @@ class Face:
     landmarks: np.ndarray | None = None
     reason: str = ""
     crop: np.ndarray | None = None
+    expression: np.ndarray | None = None
+    pose: tuple[float, float, float] | None = None
     probability: np.ndarray | None = None
 
 
@@ -55,12 +61,16 @@ class FrameFaces:
         return all(face.crop is None for face in self.faces)
 
 
-def schema(aus: Sequence[int], points: int = 0) -> pa.Schema:
+POSE = ("pose_Rx", "pose_Ry", "pose_Rz")
+
+
+def schema(aus: Sequence[int], points: int = 0, pose: bool = False) -> pa.Schema:
     """Columns of the results.
 
     Args:
       aus: k AU numbers: a probability ``AU01_p`` and an occurrence ``AU01_c`` of each.
       points: number of landmarks ``x_0 .. y_0 ..`` in pixels; 0 leaves them out.
+      pose: whether there is the head's, in radians.
     """
     return pa.schema(
         [
@@ -72,6 +82,7 @@ def schema(aus: Sequence[int], points: int = 0) -> pa.Schema:
             ("success", pa.int8()),
             ("reason", pa.string()),
             *((name, pa.float32()) for name in "xywh"),
+            *((name, pa.float32()) for name in POSE if pose),
             *((f"{axis}_{i}", pa.float32()) for axis in "xy" for i in range(points)),
             *((f"{facs.column(au)}_p", pa.float32()) for au in aus),
             *((f"{facs.column(au)}_c", pa.int8()) for au in aus),
@@ -101,6 +112,8 @@ def rows(frame: FrameFaces, video: str, aus: Sequence[int], thresholds: np.ndarr
         }
         if face.box is not None:
             row |= dict(zip("xywh", face.box.round(2).tolist(), strict=True))
+        if face.pose is not None:
+            row |= {name: round(angle, 6) for name, angle in zip(POSE, face.pose, strict=True)}
         if face.landmarks is not None:
             for i, (x, y) in enumerate(face.landmarks.round(2).tolist()):
                 row[f"x_{i}"], row[f"y_{i}"] = x, y
@@ -113,14 +126,15 @@ def rows(frame: FrameFaces, video: str, aus: Sequence[int], thresholds: np.ndarr
     return table
 
 
-def openface_columns(aus: Sequence[int], points: int = 0) -> list[str]:
+def openface_columns(aus: Sequence[int], points: int = 0, pose: bool = False) -> list[str]:
     """OpenFace 2's names, in its order, of those of its columns that exist here.
 
     Its intensities ``AU01_r`` do not: a probability is no intensity.
     """
     landmarks = [f"{axis}_{i}" for axis in "xy" for i in range(points)]
     occurrences = [f"{facs.column(au)}_c" for au in sorted(aus)]
-    return ["frame", "face_id", "timestamp", "confidence", "success", *landmarks, *occurrences]
+    angles = POSE if pose else ()
+    return ["frame", "face_id", "timestamp", "confidence", "success", *angles, *landmarks, *occurrences]
 
 
 def openface_row(row: dict[str, Any]) -> dict[str, Any]:

@@ -211,6 +211,9 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
                 state = finetune.into_state(state, config, name, directory)
             if stage.start_from:
                 state = weights.hand_on(state, workdir / config.parameters_from(name))
+            if models.paper(config.name).siamese:
+                earlier = workdir / config.parameters_from(name) if stage.start_from else None
+                state = weights.begin_siamese(state, config, earlier)
         else:
             state = checkpoints.restore(checkpoints.latest, abstract)
         first = int(state.step)
@@ -423,6 +426,7 @@ def _describe_model(config: Config, name: str, data: Data) -> dict[str, Any]:
         "train_subjects": len(data.split.train),
         "manifest_hash": manifest["hash"],
         "licence": manifest["licence"],
+        "face_model": manifest.get("expression", {}).get("model"),
         "config": config_lib.to_dict(config),
     }
 

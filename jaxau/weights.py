@@ -175,6 +175,26 @@ def hand_on(state: Any, earlier_stage: Path) -> Any:
     )
 
 
+def begin_siamese(state: Any, config: Config, earlier_stage: Path | None) -> Any:
+    """Begin parts of the network as others, where neither weights nor an earlier stage gave them their own.
+
+    BatchNorm's parameters and statistics stay fresh, without which the two parts could not be told apart.
+    """
+    given = set(config.weights)
+    if earlier_stage is not None:
+        given |= set(checkpoint.load_model(earlier_stage).variables["params"])
+    params = flatten_dict(state.params)
+    for part, other in models.paper(config.name).siamese.items():
+        if part in given:
+            continue
+        for path in [path for path in params if path[0] == part]:
+            if (*path[:-1], "scale") not in params:  # no BatchNorm
+                params[path] = jnp.copy(params[other, *path[1:]])
+    params = dict(unflatten_dict(params))
+    ema_params = jax.tree.map(jnp.copy, params) if state.ema_params else {}
+    return state.replace(params=params, ema_params=ema_params)
+
+
 def provenance(config: Config) -> dict[str, Any]:
     """What is known of each of ``config.weights``: hash, licence, source; for the models made from them."""
     known = ("hash", "kind", "source", "sha256", "licence", "trained_on", "network")

@@ -20,12 +20,13 @@ from typing import Any
 
 from absl import flags
 
-from data_pipelines import corpora, doctor, protocols, records
+from data_pipelines import corpora, doctor, expressions, protocols, records
 from data_pipelines.corpora import synthetic
 from data_pipelines.face_source import FaceSource
 from data_pipelines.preparation import Corpus, prepare
 from data_pipelines.synthetic import SynthConfig
 from jaxau.faces.align import ALIGNMENTS
+from jaxau.morphable.model_files import read_model
 from launch import command
 
 FLAGS = flags.FLAGS
@@ -49,6 +50,13 @@ flags.DEFINE_string("data_dir", None, "folder of all data sets; this one becomes
 flags.DEFINE_enum("alignment", "jaa256", sorted(ALIGNMENTS), "how faces are cut out")
 flags.DEFINE_integer("workers", 0, "processes; 0 = all cores", lower_bound=0)
 flags.DEFINE_string("beam", None, "make the parts on Apache Beam, with these options (docs/beam.md)")
+flags.DEFINE_bool("fit_3dmm", False, "fit a face model to the landmarks, for GLEE-Net (also afterwards)")
+flags.DEFINE_string(
+    "face_model", None, "--fit_3dmm: .npz, BFM's .h5 or ICT-FaceKit's folder, not the built-in"
+)
+flags.DEFINE_string(
+    "face_model_landmarks", None, "text file of 68 vertices, where the model does not say them"
+)
 flags.DEFINE_bool("check", False, "with --raw_dir: examine the corpus; else: the records and their manifest")
 flags.DEFINE_bool("labels_only", False, "with --check --raw_dir: do not look at pictures and landmarks")
 flags.DEFINE_bool("go_on", False, "with --check: totals that are not the published ones are no error")
@@ -97,8 +105,11 @@ def main() -> None:
         raise ValueError("--corpus and --data_dir: give both, or --protocols")
     if FLAGS.beam is not None and FLAGS.workers:
         raise ValueError("--beam and --workers: give one; Beam's options say how many workers it has")
+    if FLAGS.face_model and not FLAGS.fit_3dmm:
+        raise ValueError("--face_model: only with --fit_3dmm; give both")
+    model = read_model(FLAGS.face_model, FLAGS.face_model_landmarks) if FLAGS.face_model else None
     seconds, began = Counter[str](), time.perf_counter()
-    made = prepare(_corpus(), FLAGS.data_dir, FLAGS.workers, FLAGS.beam, seconds)
+    made = not _is_only_fitted() and prepare(_corpus(), FLAGS.data_dir, FLAGS.workers, FLAGS.beam, seconds)
     manifest = records.read_manifest(FLAGS.data_dir, FLAGS.corpus)
     counts = manifest["counts"]
     print(
@@ -109,6 +120,19 @@ def main() -> None:
         stages = ", ".join(f"{stage} {spent:.1f}" for stage, spent in seconds.items())
         print(f"{time.perf_counter() - began:.1f} s; seconds of all processes together: {stages}")
     _warn(manifest)
+    if FLAGS.fit_3dmm:
+        about = expressions.fit_records(FLAGS.data_dir, FLAGS.corpus, model)
+        print(f"expressions of {about['fitted']} faces, face model {about['model']}")
+        for reason, count in about["absent"].items():
+            print(f"warning: without expression: {count} ({reason})", file=sys.stderr)
+
+
+def _is_only_fitted() -> bool:
+    """Whether --fit_3dmm is asked of a data set that is there, and nothing else."""
+    there = (Path(FLAGS.data_dir) / FLAGS.corpus / records.MANIFEST).is_file()
+    return (
+        FLAGS.fit_3dmm and there and not FLAGS.raw_dir and not any(FLAGS[name].present for name in _SYNTHETIC)
+    )
 
 
 def _check() -> None:

@@ -1,6 +1,6 @@
 """A small run on synthetic faces, and a child process that dies in the middle of it.
 
-    python tests/small_run.py DATA_DIR WORKDIR EVENT [lac|aar|fan|aunet|gtle]
+    python tests/small_run.py DATA_DIR WORKDIR EVENT [lac|aar|fan|aunet|gtle|glee]
 
 EVENT: "batch:N" kills the process at the N-th batch it draws, "term:N" asks it to stop there, "save:N" kills
 it while its N-th checkpoint is being written, "cache:N" and "cache_term:N" do so at the N-th batch whose
@@ -86,6 +86,33 @@ def small_gtle_config(**data: Any) -> Config:
     )
 
 
+def small_glee_config(**network: Any) -> Config:
+    """GLEE-Net's three stages; of the branches the global one alone, which is compiled sooner."""
+    options: dict[str, Any] = dict(optim=Optim("adam", 1e-3), augment=Augment(0.5), checkpoint_every_steps=2)
+    fields: dict[str, Any] = dict(image_size=80, inner_fraction=0.5, sampling="all")
+    small = {"branches": "global", "repeats": (0, 0, 0), "width": 0.05, "encoders": 1, "people": 16}
+    return Config(
+        name="glee_net",
+        data=DataConfig("synthetic", (12, 25), "synthetic-3fold", **fields),
+        network={**small, **network},
+        stages={
+            "identity": Stage(
+                "frames", 1, 16, max_steps=5, trainable=("identity",), loss={"label": "subject"}, **options
+            ),
+            "triplets": Stage(
+                "triplets",
+                1,
+                8,
+                max_steps=5,
+                start_from="identity",
+                trainable=("face", "global_fc"),
+                **options,
+            ),
+            "frames": Stage("frames", 1, 16, max_steps=5, start_from="triplets", **options),
+        },
+    )
+
+
 def small_fan_config() -> Config:
     """FAN's one stage, without AUs."""
     data = DataConfig("synthetic", (), "synthetic-3fold", image_size=64, inner_fraction=0.34)
@@ -117,6 +144,7 @@ CONFIGS = {
     "fan": small_fan_config,
     "aunet": small_aunet_config,
     "gtle": small_gtle_config,
+    "glee": small_glee_config,
 }
 
 

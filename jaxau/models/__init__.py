@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from jaxau import complexity, facs
 from jaxau.config import Config, View, check_names, check_values
-from jaxau.models import aar, aunet, aunet_loss, fan, gtle_net, label_vae, lac, pretraining
+from jaxau.models import aar, aunet, aunet_loss, fan, glee_net, gtle_net, label_vae, lac, pretraining
 from jaxau.morphable.expression import SHAPES
 
 
@@ -60,13 +60,15 @@ class Role(NamedTuple):
 class Paper(NamedTuple):
     """A network, what each of its stages is, and the input that the paper's complexity refers to.
 
-    ``frozen`` are prefixes of parameters that no stage trains.
+    ``frozen`` are prefixes of parameters that no stage trains but the one that makes them. ``siamese``
+    maps a part of the network to the one as which it begins, but for BatchNorm's parameters.
     """
 
     network: type[nn.Module]
     stages: Mapping[str, Role]
     input_shape: tuple[int, ...]
     frozen: tuple[str, ...] = ()
+    siamese: Mapping[str, str] = {}
 
 
 _STILLS, _CLIPS = {"temporal": False}, {"temporal": True}
@@ -97,6 +99,24 @@ MODELS: dict[str, Paper] = {
         fan.FAN,
         {"landmarks": Role(fan.LandmarksLoss, ("landmarks",), selects="-nme")},
         (1, 256, 256, 3),
+    ),
+    "glee_net": Paper(
+        glee_net.GLEENet,
+        {
+            "identity": Role(pretraining.ClassLoss, ("frames",), fields={"part": "identity"}, selects=""),
+            "triplets": Role(
+                pretraining.TripletLoss, ("triplets",), fields={"part": "triplets"}, selects="accuracy"
+            ),
+            "frames": Role(
+                glee_net.DetectionLoss,
+                ("frames",),
+                ("image", "expression", "expression_mask"),
+                fields={"part": "frames"},
+            ),
+        },
+        (1, 160, 160, 3),
+        frozen=("identity",),
+        siamese=glee_net.SIAMESE,
     ),
     "gtle_net": Paper(
         gtle_net.GTLENet,

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from jaxau import checkpoint, evaluate, files
+from jaxau import checkpoint, evaluate, files, models
 from jaxau import config as config_lib
 from jaxau.config import Config
 from jaxau.report import embeddings
@@ -116,7 +116,7 @@ def draw_retrieval(runs: Mapping[str, Path], make_data: MakeData) -> dict[str, F
 
 
 def embed(run: Path, make_data: MakeData) -> dict[str, NDArray[Any]]:
-    """Test faces with their expression embedding, by the run's first stage.
+    """Test faces with their expression embedding: that of the stage of AUs, if it has one, or of the first.
 
     Returns:
       ``image`` (n, s, s, 3), ``au``, ``au_mask`` (n, k), ``subject`` (n,) and ``embedding`` (n, d); at most
@@ -126,15 +126,18 @@ def embed(run: Path, make_data: MakeData) -> dict[str, NDArray[Any]]:
       ValueError: a run whose stages have no embedding, or detect no AUs in stills.
     """
     config = _config(run)
-    first = next(iter(config.stages))
     stills = [name for name, stage in config.stages.items() if stage.view == "frames"]
     if not stills:
         raise ValueError(f"{run}: no stage of stills, so no faces with AUs to embed; train stage frames, too")
-    model = checkpoint.load_model(run / first)
-    step = jax.jit(partial(model.network.apply, train=False))
+    first = next(iter(config.stages))
+    of = {stage: models.role(config, stage) for stage in (stills[-1], first)}
+    step = {stage: _step(run / stage) for stage in of}
     parts: list[dict[str, NDArray[Any]]] = []
-    for batch in make_data(config).evaluate(stills[0], "test", config.stages[stills[0]].batch_size):
-        outputs: Any = step(model.variables, batch["image"])
+    for batch in make_data(config).evaluate(stills[-1], "test", config.stages[stills[-1]].batch_size):
+        outputs: Any = {}
+        for stage in of:
+            given, _ = models.arguments(of[stage], batch, train=False)
+            outputs = outputs if "embedding" in outputs else step[stage](*given)
         if "embedding" not in outputs:
             raise ValueError(f"{run}: stage {first} has no embedding; train triplets or emotions before")
         fields = {name: batch[name] for name in ("image", "au", "au_mask", "subject")}
@@ -144,6 +147,11 @@ def embed(run: Path, make_data: MakeData) -> dict[str, NDArray[Any]]:
     n = len(faces["subject"])
     chosen = np.unique(np.linspace(0, n - 1, min(n, _FACES)).astype(int))
     return {name: value[chosen] for name, value in faces.items()}
+
+
+def _step(folder: Path) -> Callable[..., Any]:
+    model = checkpoint.load_model(folder)
+    return jax.jit(partial(model.network.apply, model.variables, train=False))
 
 
 def _config(run: Path) -> Config:

@@ -1,0 +1,97 @@
+"""Landmarks as a fit sees them: their schemes, the contours among them, and whether a face can be fitted."""
+
+from functools import lru_cache
+
+import numpy as np
+
+from jaxau.morphable.grid import Floats
+
+SCHEMES = {
+    68: np.arange(68),
+    66: np.r_[0:60, 61:64, 65:68],
+    49: np.r_[17:60, 61:64, 65:68],
+    98: np.arange(96),
+}
+"""Number of landmarks -> which of the model's they are; of the 98 the pupils are left out."""
+
+CURVES = (
+    tuple(range(17)),  # jaw
+    tuple(range(17, 22)), tuple(range(22, 27)),  # brows
+    (36, 37, 38, 39), (39, 40, 41, 36), (42, 43, 44, 45), (45, 46, 47, 42),  # lids
+    tuple(range(48, 55)), (54, 55, 56, 57, 58, 59, 48),  # outer lips
+    (60, 61, 62, 63, 64), (64, 65, 66, 67, 60),  # inner lips
+)  # fmt: skip
+"""Contours among the 68; their first and last points are compared as points, as are those of the nose."""
+
+_CURVES_98 = (
+    tuple(range(33)),
+    tuple(range(33, 38)), tuple(range(38, 42)), tuple(range(42, 47)), tuple(range(47, 51)),
+    tuple(range(60, 65)), (64, 65, 66, 67, 60), tuple(range(68, 73)), (72, 73, 74, 75, 68),
+    tuple(range(76, 83)), (82, 83, 84, 85, 86, 87, 76),
+    tuple(range(88, 93)), (92, 93, 94, 95, 88),
+)  # fmt: skip
+
+# Points that lie on each other when lids or lips are closed.
+_MAY_MEET_68 = {(37, 41), (38, 40), (43, 47), (44, 46), (61, 67), (62, 66), (63, 65), (48, 60), (54, 64)}
+_MAY_MEET_98 = {
+    (61, 67), (62, 66), (63, 65), (69, 75), (70, 74), (71, 73), (89, 95), (90, 94), (91, 93), (76, 88), (82,
+    92),
+}  # fmt: skip
+_FLAT = 0.02  # least ratio of the extents of a face's points
+
+
+def check_landmarks(landmarks: Floats) -> list[str]:
+    """Why faces (b, p, 2) cannot be fitted; "" where they can.
+
+    Reasons: missing points, two points in one place (lids and lips may touch, and a turned jaw's outline be
+    one point), all points on one line.
+
+    Raises:
+      ValueError: another shape, or a number of points of which no 68 are known.
+    """
+    landmarks = np.asarray(landmarks, np.float64)
+    if landmarks.ndim != 3 or landmarks.shape[2] != 2 or landmarks.shape[1] not in SCHEMES:
+        raise ValueError(
+            f"landmarks of shape {landmarks.shape}: a face model is fitted to (faces, points, 2) with "
+            f"{', '.join(map(str, SCHEMES))} points"
+        )
+    return [_reason(points) for points in landmarks]
+
+
+def _reason(points: Floats) -> str:
+    names = SCHEMES[len(points)]
+    may_meet, jaw = (_MAY_MEET_98, 33) if len(points) == 98 else (_MAY_MEET_68, 17)
+    points = points[: len(names)]  # without pupils
+    missing = int(np.count_nonzero(~np.isfinite(points).all(-1)))
+    if missing:
+        return f"{missing} of {len(points)} landmarks missing"
+    extent = np.linalg.svd(points - points.mean(0), compute_uv=False)
+    distance = np.abs(points[:, None] - points[None]).max(-1)
+    close = np.argwhere(np.triu(distance <= 1e-6 * max(extent[0], 1e-300), 1))
+    pairs = [(int(names[i]), int(names[j])) for i, j in close]
+    same = [pair for pair in pairs if pair not in may_meet and pair[1] >= jaw]
+    if same:
+        return f"landmarks {same[0][0]} and {same[0][1]} in one place" + (
+            f", and {len(same) - 1} more pairs" if len(same) > 1 else ""
+        )
+    return "landmarks on one line" if extent[1] < _FLAT * extent[0] else ""
+
+
+@lru_cache(maxsize=8)
+def segments(points: int) -> tuple[Floats, Floats]:
+    """The segments (p, m) that each landmark may lie on: indices of their first and of their last points.
+
+    A landmark that is compared as a point has segments from itself to itself.
+    """
+    position = {int(name): i for i, name in enumerate(SCHEMES[points])}
+    pairs: list[list[tuple[int, int]]] = [[] for _ in position]
+    for curve in _CURVES_98 if points == 98 else CURVES:
+        present = [position[name] for name in curve if name in position]
+        for inner in present[1:-1]:
+            pairs[inner] = list(zip(present[:-1], present[1:], strict=True))
+    most = max(len(on) for on in pairs)
+    filled = [
+        (on or [(i, i)]) + [(on or [(i, i)])[0]] * (most - max(len(on), 1)) for i, on in enumerate(pairs)
+    ]
+    first, last = np.array(filled, np.int32).transpose(2, 0, 1)
+    return first, last
