@@ -163,6 +163,8 @@ class Load:
             return views.triplet_of(batch, np.array([plan.triplet_class for plan in plans], np.int32))
         if self._view == "emotions":
             batch["emotion"] = views.emotions_of(self._records.manifest, [row for (row,) in rows])[:, None]
+        if self._view == "landmarks":  # a face without any has nothing to teach, and is not counted
+            batch["mask"] = batch["mask"] & np.isfinite(batch["landmarks"]).all((-2, -1))
         draws = {"draw": batch.pop("draw")} if "draw" in batch else {}
         return {**views.still(batch), **draws}
 

@@ -275,6 +275,14 @@ def test_frames_of_a_wide_clip_are_what_prediction_sees(flat_config, wide_dir):
     assert np.abs(eyes.mean(0) - [[94.2, 105.7], [160.8, 105.7]]).max() < 8
 
 
+def test_a_face_without_landmarks_does_not_count_where_they_are_learned(flat_config, wide_dir):
+    data = make_data(wide_config(flat_config, "landmarks", PLAIN), wide_dir)
+    batch = next(data.evaluate("only", "test", 8))
+    assert batch["mask"].tolist() == [True] * 7 + [False]
+    frames = next(make_data(wide_config(flat_config, "frames", PLAIN), wide_dir).evaluate("only", "test", 8))
+    assert frames["mask"].all() and np.isnan(frames["landmarks"][7]).all()
+
+
 def test_triplets_of_another_corpus(flat_config, data_dir):
     data = make_data(with_stage(flat_config, "triplets", "fec"), data_dir)
     assert data.num_examples("only") == 2  # the picture of frame 3 is not there
