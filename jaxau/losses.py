@@ -1,10 +1,29 @@
 """Losses that several networks use. Everything is float32; masked labels carry no loss and no gradient."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 _LOG_FLOOR = float(np.log(1e-8))
+
+
+class Stateless:
+    """What ``models.Loss`` asks for of a loss that keeps nothing from step to step."""
+
+    def init(self, statistics: Mapping[str, Any]) -> dict[str, jax.Array]:
+        """No state."""
+        return {}
+
+    def epoch_metrics(self, state: Any, aus: tuple[int, ...]) -> dict[str, jax.Array]:
+        """Nothing."""
+        return {}
+
+    def end_epoch(self, state: Any) -> Any:
+        """The same."""
+        return state
 
 
 def masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:

@@ -229,7 +229,7 @@ def gaussians(landmarks: jax.Array, rows: int, columns: int, sigma: float) -> ja
 
 
 @dataclass(frozen=True)
-class LandmarksLoss:
+class LandmarksLoss(losses.Stateless):
     """Squared error of the heat-maps of each hourglass.
 
     Attributes:
@@ -241,18 +241,6 @@ class LandmarksLoss:
     def __post_init__(self) -> None:
         if self.sigma <= 0:
             raise ValueError(f"loss.sigma: {self.sigma} must be above 0")
-
-    def init(self, statistics: Mapping[str, Any]) -> LossState:
-        """It has no state."""
-        return {}
-
-    def epoch_metrics(self, state: LossState, aus: tuple[int, ...]) -> Metrics:
-        """Nothing beside the terms."""
-        return {}
-
-    def end_epoch(self, state: LossState) -> LossState:
-        """It has no state."""
-        return state
 
     def __call__(
         self, outputs: Mapping[str, jax.Array], batch: Mapping[str, jax.Array], state: LossState

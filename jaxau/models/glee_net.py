@@ -35,7 +35,7 @@ from jaxau import losses
 from jaxau.models import inception_resnet, layers
 from jaxau.models.branches import BranchConv, BranchNorm
 from jaxau.models.inception_resnet import InceptionResNet
-from jaxau.models.pretraining import Metrics, Stateless
+from jaxau.models.pretraining import Metrics
 from jaxau.models.resnet import ResNet
 from jaxau.morphable.linear_model import EXPRESSIONS
 
@@ -313,7 +313,7 @@ class EncoderLayer(nn.Module):
 
 
 @dataclass(frozen=True)
-class DetectionLoss(Stateless):
+class DetectionLoss(losses.Stateless):
     """Stage ``frames``: weighted cross-entropy (Eq. 5) of the initial and of the final predictions.
 
     An AU's weight is the inverse of its rate of occurrence, normalised to a mean of 1 [choice].

@@ -37,7 +37,7 @@ from jaxau import losses
 from jaxau.models import inception_resnet, layers, repvgg, vgg
 from jaxau.models.branches import BranchConv, BranchNorm
 from jaxau.models.inception_resnet import InceptionResNet
-from jaxau.models.pretraining import Metrics, Stateless
+from jaxau.models.pretraining import Metrics
 from jaxau.models.resnet import ResNet
 
 Part = Literal["frames", "triplets", "emotions"]
@@ -284,7 +284,7 @@ def _scale(widths: tuple[int, ...], share: float) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class DetectionLoss(Stateless):
+class DetectionLoss(losses.Stateless):
     """Stage ``frames``: cross-entropy of the AUs (Eq. 8), unweighted.
 
     Attributes:

@@ -7,7 +7,7 @@ named as in the authors' public code; [code] marks what that does, [choice] what
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import chex
 import jax
@@ -114,7 +114,7 @@ def disturb(labels: jax.Array, key: jax.Array) -> jax.Array:
 
 
 @dataclass(frozen=True)
-class LabelLoss:
+class LabelLoss(losses.Stateless):
     """The loss of stage ``labels``: L_vae (Eq. 2).
 
     Sums over AUs and latent numbers as in the paper, and the mean over the batch, for which the authors' code
@@ -129,18 +129,6 @@ class LabelLoss:
     def __post_init__(self) -> None:
         if self.divergence < 0:
             raise ValueError(f"loss.divergence: {self.divergence} must be at least 0")
-
-    def init(self, statistics: Mapping[str, Any]) -> LossState:
-        """It has no state."""
-        return {}
-
-    def epoch_metrics(self, state: LossState, aus: tuple[int, ...]) -> Metrics:
-        """Nothing beside the terms."""
-        return {}
-
-    def end_epoch(self, state: LossState) -> LossState:
-        """It has no state."""
-        return state
 
     def __call__(
         self, outputs: Mapping[str, jax.Array], batch: Mapping[str, jax.Array], state: LossState

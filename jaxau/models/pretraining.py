@@ -17,24 +17,8 @@ from jaxau import losses
 Metrics = dict[str, jax.Array]
 
 
-class Stateless:
-    """What ``models.Loss`` asks for of a loss that keeps nothing from step to step."""
-
-    def init(self, statistics: Mapping[str, Any]) -> dict[str, jax.Array]:
-        """No state."""
-        return {}
-
-    def epoch_metrics(self, state: Any, aus: tuple[int, ...]) -> Metrics:
-        """Nothing."""
-        return {}
-
-    def end_epoch(self, state: Any) -> Any:
-        """The same."""
-        return state
-
-
 @dataclass(frozen=True)
-class TripletLoss(Stateless):
+class TripletLoss(losses.Stateless):
     """Stage ``triplets``: the two that are alike lie closer to each other than either to the odd one.
 
     Attributes:
@@ -81,7 +65,7 @@ def squared_distances(embedding: jax.Array) -> tuple[jax.Array, jax.Array, jax.A
 
 
 @dataclass(frozen=True)
-class ClassLoss(Stateless):
+class ClassLoss(losses.Stateless):
     """Cross-entropy of classes, such as the seven emotions.
 
     Attributes:
