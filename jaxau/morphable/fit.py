@@ -30,12 +30,12 @@ _REACH = 3.0
 _FACES_AT_ONCE = (1, 16)  # sizes that are compiled: more no longer fit in the cache
 _POSE = 6
 _LESS, _MORE = 0.1, 10.0  # damping after a step that was taken, or refused
-_WAYS = ((1e-3, False), (1e-1, False), (1e-3, True), (1e-1, True))
+_WAYS = ((1e-3, False), (1e-2, False), (1e-1, False), (1e-3, True), (1e-1, True))
 """(first damping, whether the first steps compare points and not curves): sliding along curves has local
 minima, so that each face goes these ways from its start and goes on with the best."""
 _POINT_STEPS, _WAY_STEPS = 3, 10
 _LEAST_DAMPING, _MOST_DAMPING = 1e-7, 1e6
-_DONE = 1e-7  # relative decrease of the energy
+_DONE = 1e-9  # relative decrease of the energy
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,10 @@ def fit(
             continue
         count = next(count for count in _FACES_AT_ONCE if len(chunk) <= count)
         filled = seen[np.concatenate([chunk, np.full(count - len(chunk), chunk[0])])]
-        part = _best_of_ways(arrays, filled, focal, first_guess(arrays, filled, focal), steps)
+        way = _best_way(arrays, filled, focal, first_guess(arrays, filled, focal), min(steps, _WAY_STEPS))
+        with jax.enable_x64(True):  # float32 knows small energies to 1e-4 only
+            unknowns, damping = jax.tree.map(lambda a: np.asarray(a, np.float64), way)
+            part = _end(arrays, filled, focal, unknowns, damping, max(steps - _WAY_STEPS, 0))
         for whole, values in zip(jax.tree.leaves(found), jax.tree.leaves(part), strict=True):
             whole[chunk] = np.asarray(values)[: len(chunk)]
     for i in rows:
@@ -301,22 +304,27 @@ def _turn(rotation: Any, by: Any) -> Any:
 
 
 @partial(jax.jit, static_argnames="steps")
-def _best_of_ways(arrays: Normalized, seen: Any, focal: Any, start: Unknowns, steps: int) -> Found:
-    """Go all `_WAYS` from the start, (b,) faces each, and keep the best of each face."""
+def _best_way(arrays: Normalized, seen: Any, focal: Any, start: Unknowns, steps: int) -> tuple[Unknowns, Any]:
+    """Go all `_WAYS` from the start, (b,) faces each; the best unknowns of each face, and damping (b,)."""
     damping, as_points = (jnp.repeat(jnp.array(column), len(seen)) for column in zip(*_WAYS, strict=True))
     many = jnp.tile(seen, (len(_WAYS), 1, 1))
     unknowns = jax.tree.map(lambda a: jnp.tile(a, (len(_WAYS), *[1] * (a.ndim - 1))), start)
-    unknowns, damping, _ = _levenberg_marquardt(
-        arrays, many, focal, as_points, unknowns, damping, min(steps, _POINT_STEPS)
-    )
+    first = min(steps, _POINT_STEPS)
+    unknowns, damping, _ = _levenberg_marquardt(arrays, many, focal, as_points, unknowns, damping, first)
     as_points = jnp.zeros_like(as_points)
-    way_steps = min(max(steps - _POINT_STEPS, 0), _WAY_STEPS - _POINT_STEPS)
-    unknowns, damping, at = _levenberg_marquardt(arrays, many, focal, as_points, unknowns, damping, way_steps)
-    best = at.energy.reshape(len(_WAYS), -1).argmin(0) * len(seen) + jnp.arange(len(seen))
-    unknowns, damping, as_points = jax.tree.map(lambda a: a[best], (unknowns, damping, as_points))
-    unknowns, _, at = _levenberg_marquardt(
-        arrays, seen, focal, as_points, unknowns, damping, max(steps - _WAY_STEPS, 0)
+    unknowns, damping, at = _levenberg_marquardt(
+        arrays, many, focal, as_points, unknowns, damping, steps - first
     )
+    best = at.energy.reshape(len(_WAYS), -1).argmin(0) * len(seen) + jnp.arange(len(seen))
+    found: tuple[Unknowns, Any] = jax.tree.map(lambda a: a[best], (unknowns, damping))
+    return found
+
+
+@partial(jax.jit, static_argnames="steps")
+def _end(arrays: Normalized, seen: Any, focal: Any, start: Unknowns, damping: Any, steps: int) -> Found:
+    """The last steps of the best ways."""
+    as_points = jnp.zeros(len(seen), bool)
+    unknowns, _, at = _levenberg_marquardt(arrays, seen, focal, as_points, start, damping, steps)
     return Found(unknowns, at.energy, jnp.sqrt(jnp.square(at.off).sum(2).mean(1)))
 
 
