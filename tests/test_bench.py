@@ -30,7 +30,7 @@ def test_json_is_all_that_stands_on_standard_output(tiny_faces, tmp_path):
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     row = found["sections"]["loader"]["rows"][0]
-    assert row["frames_per_second"] > 0 and row["stall_share"]["n"] == 2
+    assert row["frames_per_second"]["median"] > 0 and row["stall_share"]["n"] == 2
     written = list((tmp_path / "out").iterdir())
     assert sorted(path.suffix for path in written) == [".json", ".md"]
     page = next(path for path in written if path.suffix == ".md").read_text()
