@@ -4,6 +4,7 @@ Whole batches at once, because what is done once for a batch costs little for an
 picture can be warped straight into its place.
 """
 
+import functools
 import threading
 import zlib
 from collections.abc import Callable, Sequence
@@ -30,14 +31,19 @@ _AUGMENT_STREAM = 0xA063
 
 
 class PlanFor:
-    """Global example index, item of the epoch -> plan, and what makes a batch of such plans."""
+    """Global example index -> plan, shuffled anew in each epoch, and what makes a batch of such plans."""
 
-    def __init__(self, plans: DrawnPlans | ListedPlans, load: MakeBatch):
-        self._plans, self._load = plans, load
+    def __init__(self, plans: DrawnPlans | ListedPlans, load: MakeBatch, seed: Sequence[int]):
+        self._plans, self._load, self._seed = plans, load, seed
+        self._order = functools.lru_cache(maxsize=4)(self._shuffle)  # a batch may span two epochs
 
-    def __call__(self, index: int, item: int) -> tuple[MakeBatch, Plan]:
+    def _shuffle(self, epoch: int) -> list[int]:
+        return np.random.default_rng([*self._seed, epoch]).permutation(len(self._plans)).tolist()
+
+    def __call__(self, index: int) -> tuple[MakeBatch, Plan]:
         """As the class says."""
-        return self._load, self._plans(index, item)
+        epoch, position = divmod(index, len(self._plans))
+        return self._load, self._plans(index, self._order(epoch)[position])
 
 
 def load_batch(chosen: Sequence[tuple[MakeBatch, Plan]]) -> Batch:

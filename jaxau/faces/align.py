@@ -168,7 +168,9 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 def then(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """The transform (2, 3) that does ``first``, then ``second``."""
-    return np.column_stack([second[:, :2] @ first[:, :2], second[:, :2] @ first[:, 2] + second[:, 2]])
+    both = second[:, :2] @ first
+    both[:, 2] += second[:, 2]
+    return both
 
 
 def input_matrix(alignment: str, landmarks: np.ndarray, side: int) -> np.ndarray:
@@ -193,14 +195,19 @@ def input_matrix(alignment: str, landmarks: np.ndarray, side: int) -> np.ndarray
     return similarity(five_points(landmarks), template)
 
 
-def resize(image: np.ndarray, side: int) -> np.ndarray:
+def resize(image: np.ndarray, side: int, out: np.ndarray | None = None) -> np.ndarray:
     """A square picture at another size: bilinear, after averages over blocks where it becomes half or less.
 
     The pixels' outer edges coincide. This is a fifth of the work of an area average, and little detail is
-    lost or feigned.
+    lost or feigned. The result is in ``out``, if given; else it may be the picture itself.
     """
     image = _averaged(image, side / len(image))
-    return image if len(image) == side else cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR)
+    if len(image) != side:
+        return cv2.resize(image, (side, side), out, interpolation=cv2.INTER_LINEAR)
+    if out is None:
+        return image
+    out[:] = image
+    return out
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, side: int) -> np.ndarray:
