@@ -176,7 +176,7 @@ def draw_motion_maps(runs: Mapping[str, Path], make_data: Callable[[Config], Any
         _, found = _look_inside(model, faces["image"], ("conv1x1", "conv1x1_diff"))
         maps = {"static": _strength(found["conv1x1"]), "dynamic": _strength(found["conv1x1_diff"])}
         names = [
-            " ".join(facs.column(au) for au, there in zip(model.info["aus"], row, strict=True) if there)
+            "AU " + ", ".join(str(au) for au, there in zip(model.info["aus"], row, strict=True) if there)
             for row in truth
         ]
         drawn[
