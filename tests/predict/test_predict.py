@@ -1,3 +1,4 @@
+import re
 import textwrap
 from pathlib import Path
 
@@ -201,9 +202,9 @@ def test_video_with_landmarks(small_video):
 
 def test_python_of_the_readme_runs_as_written(shared, tmp_path, monkeypatch):
     readme = (Path(__file__).parents[2] / "README.md").read_text()
-    snippet = textwrap.dedent(
-        readme[readme.index("    import jaxau\n") : readme.index("`jaxau info demo/run`")]
-    )
+    block = re.search(r"^    import jaxau\n(?:    .*\n|\n)*", readme, re.MULTILINE)
+    assert block, "README.md has no Python that imports jaxau"
+    snippet = textwrap.dedent(block.group())
     assert snippet.count("predictor") == 4
     frames = [picture(i) for i in range(6)]
     write_video(tmp_path / "talk.mp4", frames, fps=25)
