@@ -14,7 +14,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +22,27 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from configs import lac
+from configs import aar, aunet, glee_net, gtle_net, lac
+from jaxau import models
 from jaxau.benchmark import machine, steps
 from jaxau.config import LOADERS, Config, from_dict
 from jaxau.report import speed
 from launch import command
 
-PAPERS: dict[str, Callable[[str], ConfigDict]] = {"lac": lac.get_config}
+PAPERS: dict[str, Callable[[str], ConfigDict]] = {
+    "aar": aar.get_config,
+    "aunet": aunet.get_config,
+    "glee_net": glee_net.get_config,
+    "gtle_net": gtle_net.get_config,
+    "lac": lac.get_config,
+}
 TWINS = ("lac",)
-SMALL_BATCH = {"frames": 8, "clips": 1}
-"""For CPUs, by view: there a step of the paper's batch takes half a minute."""
+SMALL_BATCH = {"frames": 4, "clips": 1, "tuples": 1}
+"""For CPUs, by view: there a step of the paper's batch takes a minute."""
 
-_NETWORKS = flags.DEFINE_list("networks", sorted(PAPERS), f"Which of {sorted(PAPERS)}.")
+_NETWORKS = flags.DEFINE_list(
+    "networks", None, f"Which of {sorted(PAPERS)}; default all, with --against or --predict {list(TWINS)}."
+)
 _STEPS = flags.DEFINE_bool(
     "steps", True, "Time the steps of the networks; --nosteps for other sections alone."
 )
@@ -52,7 +61,9 @@ _DETECTOR = flags.DEFINE_string("detector_weights", None, "YuNet's ONNX file, in
 _DTYPE = flags.DEFINE_enum(
     "dtype", None, ["float32", "bfloat16"], "Of the trunk; default bfloat16, on a CPU float32."
 )
-_STILLS = flags.DEFINE_integer("stills", None, "Stills in a batch; default the paper's, on a CPU 8.", 1)
+_STILLS = flags.DEFINE_integer(
+    "stills", None, "Stills or tuples in a batch; default the paper's, on a CPU 4, 1.", 1
+)
 _CLIPS = flags.DEFINE_integer("clips", None, "Clips in a batch; default the paper's, on a CPU 1.", 1)
 _WARMUP = flags.DEFINE_integer("warmup", None, "Untimed steps before; default 20, on a CPU 2.", 0)
 _REPEATS = flags.DEFINE_integer("repeats", None, "Timed steps, or rounds; default 30, on a CPU 10.", 1)
@@ -70,17 +81,18 @@ def main() -> None:
     """Measure the sections asked for, write them, print them."""
     if _AGAINST.value:  # JAX would take most of a GPU's memory for itself
         os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.5")
-    make_twin = _twins() if _AGAINST.value else None
-    if unknown := sorted(set(_NETWORKS.value) - set(PAPERS)):
+    networks = _NETWORKS.value or (TWINS if _AGAINST.value or _PREDICT.value else sorted(PAPERS))
+    if unknown := sorted(set(networks) - set(PAPERS)):
         raise ValueError(f"--networks {unknown}: choose from {sorted(PAPERS)}")
+    make_twin = _twins(networks) if _AGAINST.value else None
     about = {"command": _command(), **machine.environment()}
     sections: dict[str, Any] = {}
-    for name in _NETWORKS.value if _STEPS.value else ():
+    for name in networks if _STEPS.value else ():
         found = _measure_steps(_paper(name), make_twin)
         sections[f"{name} {found['dtype']}"] = {**about, **found}
     if _LOADER.value:
         sections["loader"] = {**about, **_measure_loader()}
-    for name in _NETWORKS.value if _PREDICT.value else ():
+    for name in networks if _PREDICT.value else ():
         sections[f"predict {name}"] = {**about, **_measure_prediction(_paper(name))}
     if not sections:
         raise ValueError("nothing to measure: give --networks, --loader or --predict")
@@ -111,21 +123,28 @@ def _counts() -> tuple[int, int]:
     return warmup, _REPEATS.value or repeats
 
 
+def batch_sizes(config: Config) -> dict[str, int]:
+    """Of the stages that are timed, those that detect AUs in pictures."""
+    sizes = SMALL_BATCH if _on_cpu() else {}
+    return {
+        name: sizes.get(stage.view, stage.batch_size)
+        for name, stage in config.stages.items()
+        if stage.view in SMALL_BATCH and not stage.cache and models.role(config, name).detects_aus
+    }
+
+
 def _measure_steps(config: Config, make_twin: steps.MakeTwin | None) -> dict[str, Any]:
     warmup, repeats = _counts()
-    given = {"frames": _STILLS.value, "clips": _CLIPS.value}
-    batch_sizes = {
-        name: given[stage.view] or (SMALL_BATCH[stage.view] if _on_cpu() else stage.batch_size)
-        for name, stage in config.stages.items()
-    }
+    given = {"frames": _STILLS.value, "tuples": _STILLS.value, "clips": _CLIPS.value}
+    sizes = {name: given[config.stages[name].view] or size for name, size in batch_sizes(config).items()}
     return steps.measure_network(
-        config, batch_sizes, warmup, repeats, make_twin, turn=1 if _on_cpu() else 5, say=_say
+        config, sizes, warmup, repeats, make_twin, turn=1 if _on_cpu() else 5, say=_say
     )
 
 
-def _twins() -> steps.MakeTwin:
+def _twins(networks: Iterable[str]) -> steps.MakeTwin:
     """What makes a network's PyTorch twin; it is part of the tests."""
-    if lacking := sorted(set(_NETWORKS.value) - set(TWINS)):
+    if lacking := sorted(set(networks) - set(TWINS)):
         raise ValueError(f"--against=torch: {lacking} have no PyTorch twin; there are {list(TWINS)}")
     sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
     try:

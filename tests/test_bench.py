@@ -44,7 +44,7 @@ def test_json_is_all_that_stands_on_standard_output(tiny_faces, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--networks=lax"], "--networks ['lax']: choose from ['lac']"),
+        (["--networks=lax"], "--networks ['lax']: choose from ['aar', 'aunet'"),
         (["--nosteps"], "nothing to measure"),
         (["--nosteps", "--loader"], "--loader without --data_dir"),
         (["--nosteps", "--predict", "--video=a.mp4"], "one of --landmarks and --detector_weights"),

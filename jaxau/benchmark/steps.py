@@ -42,8 +42,8 @@ class CompiledStage:
 
     Args:
       config: of the run.
-      name: of the stage.
-      batch_size: stills or clips; the batch has the clip length and image size of ``config``.
+      name: of the stage, which looks at pictures and detects AUs.
+      batch_size: stills, clips or tuples; the batch has the clip length and image size of ``config``.
 
     Attributes:
       frames: pictures in a batch.
@@ -66,6 +66,7 @@ class CompiledStage:
 
         network, loss = models.create(config, name), models.create_loss(config, name)
         role = models.role(config, name)
+        self._inputs, _ = models.arguments(role, self.batch, train=False)
         optimizer = optim.make_optimizer(stage, total_steps=1000)
         loss_state = loss.init(noise_statistics(len(config.data.aus)))
         init = train._make_init(self.config, name, network, optimizer, loss_state)
@@ -77,14 +78,13 @@ class CompiledStage:
             # A copy, because the state's own buffers are donated to the first step.
             self._variables = jax.tree.map(jnp.copy, self._state.variables)
             infer: Any = evaluate.make_eval_step(network)
-            self._infer, of_inference = _compile(infer, self._variables, self.batch["image"])
+            self._infer, of_inference = _compile(infer, self._variables, *self._inputs)
             of_inference["first_step_seconds"] = of_inference["compile_seconds"] + seconds_of(self.infer)
             step: Any = train.make_train_step(network, loss, stage, role, optimizer, placement)
             self._train, of_training = _compile(step, self._state, self.batch)
             first = init_seconds + of_training["compile_seconds"]
             of_training["first_step_seconds"] = first + seconds_of(self.train)
-        image = self.batch["image"]
-        of_inference["macs"] = complexity.count_macs(network.apply, self._variables, image)
+        of_inference["macs"] = complexity.count_macs(network.apply, self._variables, *self._inputs)
         of_training["macs"] = complexity.count_macs(
             lambda state, batch: train.loss_and_gradients(network, loss, stage, role, state, batch)[0],
             self._state,
@@ -98,7 +98,7 @@ class CompiledStage:
 
     def infer(self) -> jax.Array:
         """Probabilities of the batch, waited for."""
-        return jax.block_until_ready(self._infer(self._variables, self.batch["image"]))
+        return jax.block_until_ready(self._infer(self._variables, *self._inputs))
 
     def train(self) -> None:
         """One update of the parameters with the batch, waited for."""
@@ -169,16 +169,24 @@ def count_parameters(stage: Stage, params: Any) -> Row:
 
 def noise_batch(config: Config, name: str, seed: int = 0) -> dict[str, np.ndarray]:
     """A batch of the stage's view whose pictures, labels and places of AUs are random, and all known."""
-    stage, data, rng = config.stages[name], config.data, np.random.default_rng(seed)
-    lead = (stage.batch_size, data.clip_length) if stage.view == "clips" else (stage.batch_size,)
-    k, side = len(data.aus), data.image_size
+    rng, batch = np.random.default_rng(seed), {}
+    for field, shape in models.first_batch(config, name).items():
+        size = (config.stages[name].batch_size, *shape.shape[1:])
+        if field == "corpus":
+            batch[field] = np.zeros(size, np.int32)  # the first
+        elif shape.dtype == bool:
+            batch[field] = np.ones(size, bool)
+        elif shape.dtype == np.float32:
+            batch[field] = rng.normal(size=size).astype(np.float32)
+        else:
+            most = 256 if shape.dtype == np.uint8 else 2
+            batch[field] = rng.integers(0, most, size, dtype=shape.dtype)
+    labels, side = batch["au"].shape, config.data.image_size
     return {
-        "image": rng.integers(0, 256, (*lead, side, side, 3), dtype=np.uint8),
-        "au": rng.integers(0, 2, (*lead, k), dtype=np.int32),
-        "au_mask": np.ones((*lead, k), bool),
-        "mask": np.ones(lead, bool),
-        "au_centers": rng.uniform(0.2 * side, 0.8 * side, (*lead, k, 2, 2)).astype(np.float32),
-        "au_centers_mask": np.ones((*lead, k), bool),
+        **batch,
+        "mask": np.ones(labels[:-1], bool),
+        "au_centers": rng.uniform(0.2 * side, 0.8 * side, (*labels, 2, 2)).astype(np.float32),
+        "au_centers_mask": np.ones(labels, bool),
     }
 
 
@@ -196,11 +204,11 @@ def measure_network(
     turn: int,
     say: Callable[[str], None],
 ) -> Row:
-    """All stages of a configuration, alone and then against their PyTorch twins.
+    """Stages of a configuration, alone and then against their PyTorch twins.
 
     Args:
       config: of the run.
-      batch_sizes: of each stage; stills or clips.
+      batch_sizes: of each stage that is measured; stills, clips or tuples.
       warmup: untimed steps before.
       repeats: timed steps, and rounds against PyTorch.
       make_twin: makes a twin; None = jaxau alone.
@@ -217,9 +225,9 @@ def measure_network(
     """
     roofs = [measure_roof()]
     stages, rows, against = [], [], []
-    for name in config.stages:
+    for name, batch_size in batch_sizes.items():
         say(f"{config.name}, {name}: compiling")
-        stages.append(CompiledStage(config, name, batch_sizes[name]))
+        stages.append(CompiledStage(config, name, batch_size))
         say(f"{config.name}, {name}: {repeats} steps of inference and of training")
         rows += measure(stages[-1], warmup, repeats)
     for stage in stages if make_twin else ():  # last, so that no peak of memory is PyTorch's

@@ -4,12 +4,16 @@ import contextlib
 import dataclasses
 import json
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxau import models
 from jaxau.benchmark import machine, steps
+from jaxau.config import from_dict
+from launch import bench
 
 MODES = ("inference", "training")
 
@@ -94,6 +98,26 @@ def test_the_batch_must_fit_the_devices(tiny, monkeypatch):
     monkeypatch.setattr(steps.sharding, "check_batch_size", refuse)
     with pytest.raises(ValueError, match="config.stages.frames.batch_size: 5"):
         steps.CompiledStage(tiny, "frames", 5)
+
+
+@pytest.mark.parametrize("name", sorted(bench.PAPERS))
+def test_batches_of_noise_are_what_each_network_and_its_loss_ask_for(name):
+    """As shapes: the stages that ``launch.bench`` times, of the configuration for synthetic faces."""
+    config = from_dict(bench.PAPERS[name]("synthetic").to_dict())
+    sizes = bench.batch_sizes(config)
+    assert sizes, name
+    for stage, size in sizes.items():
+        network, loss = models.create(config, stage), models.create_loss(config, stage)
+        batch = steps.noise_batch(config, stage)
+        batch = {field: value[:size] for field, value in batch.items()}
+        given, named = models.arguments(models.role(config, stage), batch, train=True)
+
+        def run(batch=batch, network=network, loss=loss, given=given, named=named):
+            keys = {key: jax.random.key(0) for key in ("params", "dropout", "noise")}
+            outputs, _ = network.init_with_output(keys, *given, train=True, **named)
+            return loss(outputs, batch, loss.init(steps.noise_statistics(len(config.data.aus))))[0]
+
+        chex.assert_shape(jax.eval_shape(run), ())
 
 
 def test_steps_really_train(compiled):
