@@ -126,7 +126,8 @@ class Load:
         self._options: Augment = config.stages[stage].augment
         self._resize_to = self._options.resize_to or self._image_size
         self._seed = [_AUGMENT_STREAM, config.seed, zlib.crc32(stage.encode())]
-        self._view, self._flow = config.stages[stage].view, config.stages[stage].flow
+        of = config.stages[stage]
+        self._view, self._flow, self._mine = of.view, of.flow, of.mine
         self._loader = config.data.loader
         self._decoded = pictures.decode_to_file(records) if self._loader == "raw" else None
         known = paper(config.name).stages
@@ -166,7 +167,7 @@ class Load:
         if self._view == "tuples":
             return views.tuple_of(batch, self._flow)
         if self._view == "triplets":
-            return views.triplet_of(batch, np.array([plan.triplet_class for plan in plans], np.int32))
+            return views.triplet_of(batch, plans, self._mine)
         if self._view == "emotions":
             batch["emotion"] = views.emotions_of(self._records.manifest, [row for (row,) in rows])[:, None]
         if self._view == "landmarks":  # a face without any has nothing to teach, and is not counted

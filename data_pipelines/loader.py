@@ -230,7 +230,8 @@ class Data:
         view = self._config.stages[stage].view
         if self._config.data.sampling == "all" or view not in ("frames", "clips", "features"):
             clips = view in ("clips", "features")
-            return ListedPlans(self._all(stage, "train", self._config.data.clip_length if clips else 1))
+            length, mine = self._config.data.clip_length if clips else 1, self._config.stages[stage].mine
+            return ListedPlans(self._all(stage, "train", length, mine))
         stills = self._config.stages[stage].view == "frames"
         return DrawnPlans(self._videos("train"), self._config, stills)
 
@@ -241,11 +242,11 @@ class Data:
             return max((sampling.longest_run(video.frames) for video in self._videos(part)), default=1)
         return self._config.data.clip_length if view == "clips" else 1
 
-    def _all(self, stage: str, part: str, length: int) -> list[Plan]:
-        """Every consecutive window, tuple or triplet of a part of the subjects."""
+    def _all(self, stage: str, part: str, length: int, mine: bool = False) -> list[Plan]:
+        """Every consecutive window, tuple or triplet of a part of the subjects; ``mine`` adds chains."""
         view, videos = self._config.stages[stage].view, self._videos(part)
         if view == "triplets":
-            return views.triplet_plans(self.manifest, videos)
+            return views.triplet_plans(self.manifest, videos, mine, part)
         if view == "emotions":
             return views.emotion_plans(self._records, videos)
         if view == "tuples":

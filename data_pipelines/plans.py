@@ -19,7 +19,8 @@ class Plan:
       mask: (t,) bool, False where a record only fills the example up.
       index: global example index, from which the augmentation is drawn; -1 = not augmented, but
       variant: of a fixed set, see ``transforms.fixed``.
-      triplet_class: 1, 2 or 3, of the view ``triplets``.
+      triplet_class: 1, 2 or 3, of the view ``triplets``;
+      derived: whether the triplet follows from others.
     """
 
     records: np.ndarray
@@ -27,6 +28,7 @@ class Plan:
     index: int = -1
     variant: int = 0
     triplet_class: int = 0
+    derived: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
-"""Which frames of a video make an example: LAC's temporal sampling, and consecutive windows."""
+"""Which pictures make an example: LAC's temporal sampling, windows, tuples, chains of triplets."""
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 # Separates these draws from all others that use the same seed.
@@ -116,3 +117,45 @@ def windows(frame_numbers: ArrayLike, clip_length: int) -> list[tuple[np.ndarray
             padding = np.repeat(positions[-1:], clip_length - len(positions))
             found.append((np.concatenate([positions, padding]), mask))
     return found
+
+
+_COMPARISON, _OPPOSITE = ["anchor", "near", "far"], ["anchor", "far", "near"]
+
+
+def chained_triplets(annotated: ArrayLike) -> tuple[np.ndarray, int]:
+    """Triplets that nobody annotated and that follow from those that share pictures (GLEE-Net, Sec. III-E).
+
+    In an annotated triplet (a, b, c) a is nearer to b than to c, and b nearer to a than to c. Where a is
+    nearer to b than to c, and nearer to c than to e, it is nearer to b than to e, and so on along chains of
+    any length: that gives the triplet (a, b, e), which says nothing of b and e.
+
+    Its class is the largest of the chain, of several chains the least [choice]: a, b and e are certainly of
+    one class where all of the chain are; otherwise two comparisons apart deserve the wider margin.
+
+    Args:
+      annotated: (n, 4) int: three pictures, of which the third is the odd one, and a class from 1 to 3.
+
+    Returns:
+      (m, 4) int of the same form, in order of the pictures, none of them annotated, and how many were left
+      out because the opposite is annotated or follows as well.
+    """
+    first, second, odd, kind = np.asarray(annotated, np.int64).reshape(-1, 4).T
+    both = np.concatenate([[first, second, odd, kind], [second, first, odd, kind]], 1)
+    said = _least(pd.DataFrame(both.T, columns=[*_COMPARISON, "kind"]))
+    onward = said.rename(columns={"near": "far", "far": "farther", "kind": "next"})
+    known, shorter = said, None
+    while not known.equals(shorter):
+        shorter = known
+        longer = known.merge(onward, on=["anchor", "far"])
+        longer["kind"] = longer[["kind", "next"]].max(axis=1)
+        longer = longer.drop(columns=["far", "next"]).rename(columns={"farther": "far"})
+        known = _least(pd.concat([known, longer]))
+    places, opposite = (pd.MultiIndex.from_frame(known[order]) for order in (_COMPARISON, _OPPOSITE))
+    new = ~places.isin(pd.MultiIndex.from_frame(said[_COMPARISON])) & (known["near"] != known["far"])
+    contradicted = new & opposite.isin(places)
+    return known[new & ~contradicted].to_numpy(np.int64), int(contradicted.sum())
+
+
+def _least(comparisons: pd.DataFrame) -> pd.DataFrame:
+    """Each comparison once, in order, with the least of its classes."""
+    return comparisons.groupby(_COMPARISON, as_index=False)["kind"].min()

@@ -89,68 +89,83 @@ def tuple_of(batch: Batch, flow: bool) -> Batch:
     return {**found, "flow": np.stack([tuple_flow(trio) for trio in batch["image"]])} if flow else found
 
 
-def triplet_of(batch: Batch, triplet_class: np.ndarray) -> Batch:
-    """Of anchor, positive and negative (b, 3, ...): ``image``, ``triplet_class`` and ``mask`` (b,), and "
-    "``record`` (b, 3)."""
+def triplet_of(batch: Batch, plans: Sequence[Plan], mine: bool) -> Batch:
+    """Of anchor, positive and negative (b, 3, ...): ``image``, ``record`` (b, 3), ``mask`` (b,), and of the
+    plans ``triplet_class`` (b,) and, where the stage mines, ``derived`` (b,): nobody compared these three."""
+    derived = {"derived": np.array([plan.derived for plan in plans])} if mine else {}
     return {
         "image": batch["image"],
-        "triplet_class": triplet_class,
+        "triplet_class": np.array([plan.triplet_class for plan in plans], np.int32),
+        **derived,
         "mask": batch["mask"][:, 0],
         "record": batch["record"],
     }
 
 
-def triplets(
-    manifest: Mapping[str, Any], videos: Sequence[tuple[str, np.ndarray, np.ndarray]]
-) -> list[tuple[int, int, int, int]]:
-    """The triplets all of whose pictures there are.
-
-    Args:
-      manifest: with ``triplets``: subject -> rows of frame numbers (anchor, positive, negative) and class.
-      videos: subject, (n,) frame numbers and (n,) records of each.
-
-    Returns:
-      Records of anchor, positive and negative, and the class.
-
-    Raises:
-      ValueError: the corpus has no triplets.
-    """
-    if "triplets" not in manifest:
-        raise ValueError(
-            f"the corpus {manifest['corpus']!r} has no triplets: the view needs one that has, such as 'fec'"
-        )
-    record_of = {
-        (subject, int(frame)): int(record)
-        for subject, frames, records in videos
-        for frame, record in zip(frames, records, strict=True)
-    }
-    found = []
-    for subject, rows in manifest["triplets"].items():
-        for *trio, kind in rows:
-            records = [record_of.get((subject, frame)) for frame in trio]
-            anchor, positive, negative = records
-            if anchor is not None and positive is not None and negative is not None:
-                found.append((anchor, positive, negative, int(kind)))
-    return found
-
-
-def triplet_plans(manifest: Mapping[str, Any], videos: Sequence[Video]) -> list[Plan]:
+def triplet_plans(manifest: Mapping[str, Any], videos: Sequence[Video], mine: bool, part: str) -> list[Plan]:
     """The triplets of a part of the subjects; of synthetic faces they are drawn, as many as there are frames.
 
     A share of the frames (``config.data.fraction``) is one of the AU labels, which triplets do not need: all
-    of the people's synthetic faces take part.
+    of the people's synthetic faces take part. A triplet one of whose pictures is not there is left out, but
+    counts in the chains.
+
+    Args:
+      manifest: of the corpus.
+      videos: of the subjects of ``part``.
+      mine: whether those of `sampling.chained_triplets` are added, and their number said.
+      part: "train", "inner" or "test".
 
     Raises:
       ValueError: the corpus has no triplets; fewer than three synthetic people.
     """
+    groups = _triplets(manifest, videos) if videos else []
+    found, contradictory = [], 0
+    for rows, record_of in groups:
+        derived, dropped = sampling.chained_triplets(rows) if mine else (rows[:0], 0)
+        contradictory += dropped
+        for row, is_derived in [(row, False) for row in rows] + [(row, True) for row in derived]:
+            *trio, kind = row.tolist()
+            if all(picture in record_of for picture in trio):
+                records = np.array([record_of[picture] for picture in trio])
+                found.append(Plan(records, np.ones(3, bool), triplet_class=kind, derived=is_derived))
+    if mine:
+        logging.info(
+            "triplets of the %s subjects of %s: %d are annotated, %d follow from chains of them; %d that "
+            "would follow contradict others and are left out",
+            part, manifest["corpus"], sum(not plan.derived for plan in found),
+            sum(plan.derived for plan in found), contradictory,
+        )  # fmt: skip
+    return found
+
+
+def _triplets(
+    manifest: Mapping[str, Any], videos: Sequence[Video]
+) -> list[tuple[np.ndarray, dict[int, int]]]:
+    """Groups of triplets that may share pictures: rows (n, 4) of three numbers of pictures, the odd one last,
+    and the class; and number of a picture -> record, of those that are there."""
     if _is_drawn(manifest):
-        found = _drawn_triplets(manifest, videos) if videos else []
-    else:
-        found = triplets(manifest, [(video.subject, video.frames, video.records) for video in videos])
-    return [Plan(np.array(trio), np.ones(3, bool), triplet_class=kind) for *trio, kind in found]
+        return [_drawn_triplets(manifest, videos)]
+    if "triplets" not in manifest:
+        raise ValueError(
+            f"the corpus {manifest['corpus']!r} has no triplets: the view needs one that has, such as 'fec'"
+        )
+    found = []
+    for subject, rows in manifest["triplets"].items():
+        own = [video for video in videos if video.subject == subject]
+        record_of = {
+            int(frame): int(record)
+            for video in own
+            for frame, record in zip(video.frames, video.records, strict=True)
+        }
+        if own:
+            found.append((np.array(rows, np.int64).reshape(-1, 4), record_of))
+    return found
 
 
-def _drawn_triplets(manifest: Mapping[str, Any], videos: Sequence[Video]) -> list[tuple[int, int, int, int]]:
+def _drawn_triplets(
+    manifest: Mapping[str, Any], videos: Sequence[Video]
+) -> tuple[np.ndarray, dict[int, int]]:
+    """As `_triplets`, where the number of a picture is that of its record."""
     record_of = {
         (*video.key, t): int(record)  # of synthetic faces every frame is there
         for video in videos
@@ -159,12 +174,8 @@ def _drawn_triplets(manifest: Mapping[str, Any], videos: Sequence[Video]) -> lis
     fields = [field.name for field in dataclasses.fields(SynthConfig)]
     faces = SynthFaces(SynthConfig(**{name: manifest["generator"][name] for name in fields}))
     drawn = draw_triplets(faces, sorted({video.key[0] for video in videos}), len(record_of))
-    return [
-        (record_of[tuple(anchor)], record_of[tuple(positive)], record_of[tuple(negative)], int(kind))
-        for (anchor, positive, negative), kind in zip(
-            drawn.frames.tolist(), drawn.triplet_class.tolist(), strict=True
-        )
-    ]
+    trios = [[record_of[tuple(place)] for place in three] for three in drawn.frames.tolist()]
+    return np.column_stack([trios, drawn.triplet_class]), {record: record for record in record_of.values()}
 
 
 def emotion_plans(records: Records, videos: Sequence[Video]) -> list[Plan]:

@@ -113,6 +113,8 @@ class Stage:
       checkpoint_every_steps: also save within an epoch, every so many steps; 0 = at its end only.
       loss: options of the stage's loss, defined by the model file.
     """
+      mine: trains also on triplets that follow from chains of annotated ones, while these are semi-hard (see
+        ``models.pretraining.TripletLoss``).
 
     view: View
     epochs: int
@@ -128,6 +130,7 @@ class Stage:
     checkpoint_every_steps: int = 0
     optim: Optim = field(default_factory=Optim)
     augment: Augment = field(default_factory=Augment)
+    mine: bool = False
     loss: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -391,6 +394,9 @@ def _check(config: Config) -> None:
             _rule(0 <= chance <= 1, f"{path}.augment.{part}", chance, "a probability")
         for part, below in (("color_jitter", 1), ("rotation", 180), ("scale", 1), ("shift", 1)):
             amount = getattr(stage.augment, part)
+        _rule(
+            not stage.mine or stage.view == "triplets", f"{path}.mine", stage.mine, 'only of view "triplets"'
+        )
             _rule(0 <= amount < below, f"{path}.augment.{part}", amount, f"in [0, {below})")
         _rule(
             stage.augment.resize_to == 0 or stage.augment.resize_to >= data.image_size,

@@ -21,6 +21,10 @@ Metrics = dict[str, jax.Array]
 class TripletLoss(losses.Stateless):
     """Stage ``triplets``: the two that are alike lie closer to each other than either to the odd one.
 
+    A triplet that follows from others says only that the anchor is nearer to the positive than to the
+    negative. It counts while it is semi-hard: the negative is farther already, but by less than the margin
+    (Schroff et al., 2015) [choice].
+
     Attributes:
       margin_one: m of triplets of one class of expression (GLEE-Net; GTLE-Net names none [choice]);
       margin_more: of two or three classes.
@@ -39,21 +43,30 @@ class TripletLoss(losses.Stateless):
     def __call__(
         self, outputs: Mapping[str, jax.Array], batch: Mapping[str, jax.Array], state: Any
     ) -> tuple[jax.Array, Metrics, Any]:
-        """The loss, ``accuracy`` (share of triplets in the right order) and the state.
+        """The loss, its terms and the state.
+
+        The terms are ``accuracy``, the share of annotated triplets that are in the right order, and of a
+        stage that mines ``mined``, those that follow from others and count, as a share of all.
 
         Args:
           outputs: ``embedding`` (b, 3, d), unit vectors of anchor, positive and negative.
-          batch: the view ``triplets``: triplet_class (b,), mask (b,).
+          batch: the view ``triplets``: triplet_class (b,), mask (b,); of a stage that mines derived (b,).
           state: empty.
         """
         embedding = outputs["embedding"]
         chex.assert_shape(embedding, (None, 3, None))
         near, *far = squared_distances(embedding)
         margin = jnp.where(batch["triplet_class"] == 1, self.margin_one, self.margin_more)
-        hinge = sum(jax.nn.relu(near - distance + margin) for distance in far)
+        mask = batch["mask"]
+        derived = batch.get("derived", jnp.zeros_like(mask))
+        mined = derived & (near < far[0]) & (far[0] < near + margin)
+        by_anchor, by_positive = (jax.nn.relu(near - distance + margin) for distance in far)
+        hinge = jnp.where(derived, by_anchor, by_anchor + by_positive)
         right = (near < far[0]) & (near < far[1])
-        loss = losses.masked_mean(jnp.asarray(hinge), batch["mask"])
-        return loss, {"accuracy": losses.masked_mean(right.astype(jnp.float32), batch["mask"])}, state
+        terms = {"accuracy": losses.masked_mean(right.astype(jnp.float32), mask & ~derived)}
+        if "derived" in batch:
+            terms["mined"] = losses.masked_mean(mined.astype(jnp.float32), mask)
+        return losses.masked_mean(hinge, mask & (~derived | mined)), terms, state
 
 
 def squared_distances(embedding: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -1,9 +1,9 @@
-"""LAC's Algorithm 1 by its properties and by hand; consecutive windows."""
+"""LAC's Algorithm 1 by its properties and by hand; consecutive windows; triplets that follow from others."""
 
 import numpy as np
 import pytest
 
-from data_pipelines.sampling import clip_starts, draw_start, windows
+from data_pipelines.sampling import chained_triplets, clip_starts, draw_start, windows
 
 
 def starts(frames, t, clips, epoch, seed=0, video=(0, 0)):
@@ -102,3 +102,66 @@ def test_windows_hold_every_frame_once_and_never_span_a_gap():
             assert len(positions) == t
             assert (np.diff(numbers[positions[mask]]) == 1).all()
             assert (positions[~mask] == positions[mask][-1]).all()
+
+
+A, B, C, E, F = 10, 3, 7, 5, 1
+
+
+@pytest.mark.parametrize(
+    ("annotated", "derived", "contradicted"),
+    [
+        ([], [], 0),
+        ([(A, B, C, 1), (B, E, F, 1)], [], 0),  # they share a picture, but no distance
+        ([(A, B, C, 1), (A, C, E, 1)], [(A, B, E, 1)], 0),
+        ([(A, B, C, 1), (C, A, E, 3)], [(A, B, E, 3)], 0),  # either of the two alike may be the anchor
+        ([(B, A, C, 2), (A, C, E, 1)], [(A, B, E, 2)], 0),
+        # Three in a row, in any order: also what takes two steps.
+        ([(A, E, F, 1), (A, C, E, 2), (A, B, C, 1)], [(A, B, E, 2), (A, B, F, 2), (A, C, F, 2)], 0),
+        # Two ways from B to F, of which the one through C is of one class.
+        ([(A, B, C, 1), (A, C, F, 1), (A, B, E, 3), (A, E, F, 1)], [(A, B, F, 1)], 0),
+        ([(A, B, C, 2), (A, C, E, 2), (A, B, E, 2)], [], 0),  # somebody has annotated it
+        # A is nearer to B than to C, to C than to E, and to E than to B.
+        ([(A, B, C, 1), (A, C, E, 1), (A, E, B, 1)], [], 3),
+        # C and E are said to be the nearer one, but B is nearer, and F farther, than both.
+        (
+            [(A, B, C, 1), (A, C, E, 1), (A, E, C, 1), (A, E, F, 1)],
+            [(A, B, E, 1), (A, B, F, 1), (A, C, F, 1)],
+            0,
+        ),
+    ],
+)  # fmt: skip
+def test_chains_by_hand(annotated, derived, contradicted):
+    found, dropped = chained_triplets(annotated)
+    assert [tuple(row) for row in found.tolist()] == sorted(derived)
+    assert dropped == contradicted
+
+
+def test_what_follows_is_true_and_all_that_follows():
+    """Of points in a plane whose distances are known; against chains that are walked one at a time."""
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(9, 2))
+    distance = np.linalg.norm(points[:, None] - points[None], axis=-1)
+    rows = []
+    for trio in [rng.choice(9, 3, replace=False) for _ in range(60)]:
+        odd = np.argmin([distance[trio[1], trio[2]], distance[trio[0], trio[2]], distance[trio[0], trio[1]]])
+        rows.append((*np.delete(trio, odd).tolist(), int(trio[odd]), int(rng.integers(1, 4))))
+    farther = {(a, b): set() for a in range(9) for b in range(9)}
+    for one, other, odd, _ in rows:
+        farther[one, other].add(odd)
+        farther[other, one].add(odd)
+
+    def reached(anchor, near):
+        seen, waiting = set(), [near]
+        while waiting:
+            new = farther[anchor, waiting.pop()] - seen
+            seen |= new
+            waiting += new
+        return seen
+
+    every = {(a, b, e) for a, b in farther for e in reached(a, b)}
+    said = {(a, b, c) for (a, b), far in farther.items() for c in far}
+    found, contradicted = chained_triplets(rows)
+    assert {tuple(row) for row in found[:, :3].tolist()} == every - said and contradicted == 0
+    assert len(found) > 20
+    anchor, near, far, _ = found.T
+    assert (distance[anchor, near] < distance[anchor, far]).all()

@@ -1,6 +1,7 @@
 """Triplets and emotions of synthetic faces, whose records hold neither: they follow from their AUs."""
 
 import dataclasses
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -16,12 +17,12 @@ from jaxau.facs import SYNTHETIC_AUS
 PLAIN = Augment(0.0, 0.0, 0)
 
 
-def _data(folder, view, **data):
+def _data(folder, view, mine=False, **data):
     fields = dict(image_size=32, inner_fraction=0.5, sampling="all") | data
     config = Config(
         "gtle_net",
         DataConfig("synthetic", (1, 12), "synthetic-3fold", **fields),
-        {"only": Stage(view, epochs=1, batch_size=8, augment=PLAIN)},
+        {"only": Stage(view, epochs=1, batch_size=8, augment=PLAIN, mine=mine)},
     )
     return make_data(config, folder)
 
@@ -48,6 +49,25 @@ def test_triplets_are_of_the_parts_people_and_the_odd_one_is_farthest(tiny_faces
         assert seen == people
     share = np.bincount(shared, minlength=3) / len(shared)
     np.testing.assert_allclose(share[1:], [MATCHED_SHARE, MISLEADING_SHARE], atol=0.02)
+
+
+def test_triplets_that_follow_are_true_and_only_train(tiny_faces, caplog):
+    source = Records(tiny_faces, "synthetic")
+    with caplog.at_level("INFO"):
+        data = _data(tiny_faces, "triplets", mine=True)
+    annotated, total = 3 * 2 * 24, data.num_examples("only")
+    assert f"{annotated} are annotated, {total - annotated} follow from chains" in caplog.text
+    assert total > annotated + 10
+    seen = set()
+    for batch in islice(data.train("only"), total // 8):
+        for trio, derived in zip(batch["record"].tolist(), batch["derived"].tolist(), strict=True):
+            a, p, n = (source.raw(record)["au_intensity"] for record in trio)
+            assert np.linalg.norm(a - p) < np.linalg.norm(a - n)
+            seen.add((*trio, derived))
+    assert sum(derived for *_, derived in seen) > (total - annotated) / 2
+    for part in ("train", "inner", "test"):
+        assert not any(batch["derived"].any() for batch in data.evaluate("only", part, 8))
+    assert "derived" not in next(_data(tiny_faces, "triplets").train("only"))
 
 
 def test_two_people_make_no_triplets(tiny_faces):

@@ -2,6 +2,8 @@
 "records."""
 
 import dataclasses
+import json
+import shutil
 from itertools import islice
 
 import cv2
@@ -13,7 +15,7 @@ from data_pipelines import examples, protocols, sampling, transforms, views
 from data_pipelines.loader import make_data
 from data_pipelines.parts import Part
 from data_pipelines.preparation import Corpus, prepare
-from data_pipelines.records import Records, encode
+from data_pipelines.records import MANIFEST, Records, encode
 from data_pipelines.synthetic import SynthConfig, SynthFaces
 from jaxau import facs
 from jaxau.config import Augment, Stage
@@ -27,8 +29,8 @@ FACES = SynthConfig(tier="default", subjects=1, clips=1, frames=24, size=256, fp
 LEVELS = (10, 40, 70, 100, 130, 160, 190, 220)
 
 
-def with_stage(config, view, corpus="", **data):
-    stage = Stage(view, epochs=1, batch_size=4, augment=PLAIN, corpus=corpus)
+def with_stage(config, view, corpus="", mine=False, **data):
+    stage = Stage(view, epochs=1, batch_size=4, augment=PLAIN, corpus=corpus, mine=mine)
     return dataclasses.replace(config, stages={"only": stage}, data=dataclasses.replace(config.data, **data))
 
 
@@ -51,8 +53,6 @@ def flat_part(request, number):
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory, flat_faces):
     """The flat faces, and beside them pictures under the name of FEC, with emotions and triplets."""
-    import shutil
-
     folder = tmp_path_factory.mktemp("data")
     shutil.copytree(flat_faces / "synthetic", folder / "synthetic")
     triplets = {"train": [[1, 2, 4, 1], [4, 3, 5, 2], [5, 6, 8, 3]], "test": [[8, 1, 2, 2]]}
@@ -296,6 +296,23 @@ def test_triplets_of_another_corpus(flat_config, data_dir):
     assert np.abs(grey(batch["image"][0]) - [LEVELS[7] + 15, LEVELS[0] + 15, LEVELS[1] + 15]).max() <= 1
     drawn = list(islice(data.train("only"), 4))
     assert {int(k) for b in drawn for k in b["triplet_class"]} == {1, 3}
+
+
+def test_chains_of_triplets_of_another_corpus(flat_config, data_dir, tmp_path, caplog):
+    """Of 1, 2, 3 and of 1, 3, 4 the last is the odd one; picture 3 is not there, and yet 1, 2, 4 follows."""
+    shutil.copytree(data_dir, tmp_path / "data")
+    path = tmp_path / "data" / "fec" / MANIFEST
+    manifest = json.loads(path.read_text())
+    manifest["triplets"] = {"train": [[1, 2, 3, 1], [1, 3, 4, 1], [5, 6, 8, 3]], "test": [[8, 1, 2, 2]]}
+    path.write_text(json.dumps(manifest))
+    with caplog.at_level("INFO"):
+        data = make_data(with_stage(flat_config, "triplets", "fec", mine=True), tmp_path / "data")
+    assert "train subjects of fec: 1 are annotated, 1 follow from chains of them; 0 that" in caplog.text
+    batch = next(data.train("only"))
+    of = {(kind, derived) for kind, derived in zip(batch["triplet_class"], batch["derived"], strict=True)}
+    assert of == {(3, False), (1, True)}
+    trio = grey(batch["image"][batch["derived"]][0])
+    assert np.abs(trio - [LEVELS[0], LEVELS[1], LEVELS[3]]).max() <= 1
 
 
 def test_a_corpus_without_triplets(flat_config, data_dir):

@@ -7,6 +7,7 @@ import pytest
 
 from jaxau.models import describe, glee_net
 from jaxau.models.glee_net import DetectionLoss, GLEENet, LocalBranch, TokenClassifier
+from jaxau.models.pretraining import TripletLoss
 
 SMALL = {"repeats": (0, 0, 0), "width": 0.0625, "part_side": 16}
 AUS = (1, 4, 12)
@@ -123,6 +124,42 @@ def test_triplets_are_unit_vectors_whatever_the_order_of_faces() -> None:
     np.testing.assert_allclose(jnp.linalg.norm(embedding, axis=-1), 1, atol=1e-5)
     turned = describe_faces(variables, image[:, ::-1])["embedding"]
     np.testing.assert_allclose(turned[:, ::-1], embedding, atol=1e-5)
+
+
+def test_mined_triplets_count_by_the_anchor_and_while_they_are_semi_hard() -> None:
+    """On the unit circle: anchor at 0 degrees, squared distances 2 - 2 cos."""
+
+    def trio(positive: float, negative: float) -> np.ndarray:
+        angle = np.radians([0.0, positive, negative])
+        return np.stack([np.cos(angle), np.sin(angle)], 1)
+
+    # Positive and negative; margin .1 of class 1, else .2.
+    faces = [
+        (60, 65),  # annotated: 1 - 1.1547 + .2 by the anchor, 1 - .0076 + .2 by the positive
+        (60, 62),  # 1 - 1.0611 + .1: semi-hard
+        (60, 65),  # 1 - 1.1547 + .1 < 0: learned
+        (60, 65),  # as class 2 semi-hard, 1 - 1.1547 + .2
+        (62, 60),  # the wrong way round: too hard
+        (60, 62),  # padding
+    ]
+    embedding = jnp.asarray(np.stack([trio(*of) for of in faces]), jnp.float32)
+    batch = {
+        "triplet_class": np.array([2, 1, 1, 2, 2, 1]),
+        "derived": np.array([False, True, True, True, True, True]),
+        "mask": np.array([True, True, True, True, True, False]),
+    }
+    cos = {degrees: np.cos(np.radians(degrees)) for degrees in (5, 62, 65)}
+    first = (1 - (2 - 2 * cos[65]) + 0.2) + (1 - (2 - 2 * cos[5]) + 0.2)
+    mined = [1 - (2 - 2 * cos[62]) + 0.1, 1 - (2 - 2 * cos[65]) + 0.2]
+    loss, terms, _ = TripletLoss()({"embedding": embedding}, batch, {})
+    assert loss == pytest.approx((first + sum(mined)) / 3, rel=1e-5)
+    assert terms["mined"] == pytest.approx(2 / 5) and terms["accuracy"] == 0  # of the annotated one
+
+    def total(x: jax.Array) -> jax.Array:
+        return TripletLoss()({"embedding": x}, batch, {})[0]
+
+    moves = np.abs(jax.grad(total)(embedding)).max((1, 2)) > 0
+    assert moves.tolist() == [True, True, False, True, False, False]
 
 
 # ---- against PyTorch ---------------------------------------------------------------------------
