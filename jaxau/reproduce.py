@@ -120,6 +120,9 @@ class Request(NamedTuple):
     weights: Mapping[str, str] = {}
 
 
+RUNNABLE = "runnable here"
+
+
 class Made(NamedTuple):
     """The files that were written, and the rows that failed with the reason."""
 
@@ -151,12 +154,12 @@ def find(entries: Mapping[int, Any], number: str, what: str) -> int:
 
 
 def status(paper: Paper, entry: Table | Figure) -> str:
-    """``runnable here``, or why not."""
+    """`RUNNABLE`, or why not."""
     if entry.note:
         return entry.note
     if paper.name not in models.MODELS:
         return f"not yet: network {paper.name} is not here"
-    return "runnable here" if entry.rows else "not yet: its rows are not written"
+    return RUNNABLE if entry.rows else "not yet: its rows are not written"
 
 
 def catalogue(papers: Mapping[str, Paper]) -> list[dict[str, Any]]:

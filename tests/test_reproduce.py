@@ -293,6 +293,7 @@ def test_list_as_json_is_one_object():
         (["--paper=lac"], "--corpus, --budget, --data_dir, --workdir: give a value, or --list alone"),
         (["--table=4", "--corpus=gft"], "give one of ['bp4d', 'disfa', 'synthetic']"),
         (["--table=1"], "no results in it"),
+        (["--table=4", "--all"], "--table, --figure and --all: give one of the three"),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path, arguments, message):
@@ -310,8 +311,20 @@ def test_a_missing_data_set_is_named_and_the_status_is_1(tmp_path):
     done = _launch("--paper=lac", "--table=VII", "--corpus=synthetic", "--budget=smoke", "--json",
                    f"--data_dir={tmp_path}", f"--workdir={tmp_path}/w")  # fmt: skip
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert set(json.loads(done.stdout)["failed"]) == {"L_CE", "L_WA", "L_DWA"}
+    failed = json.loads(done.stdout)["failed"]
+    assert set(failed) == {f"table 7, {loss}" for loss in ("L_CE", "L_WA", "L_DWA")}
     assert "launch.prepare --corpus=synthetic" in done.stderr
+
+
+def test_all_names_what_fails_and_goes_on(tmp_path):
+    done = _launch("--paper=lac", "--all", "--corpus=synthetic", "--budget=smoke", "--json",
+                   f"--data_dir={tmp_path}", f"--workdir={tmp_path}/w")  # fmt: skip
+    failed = json.loads(done.stdout)["failed"]
+    runnable = {
+        *(f"table {n}" for n in range(2, 8)),
+        *(f"figure {n}" for n in range(4, 9)),
+    }  # 8 trains nothing
+    assert {name.split(",")[0] for name in failed} == runnable and done.returncode == 1
 
 
 def test_another_seed_is_another_run_and_another_file(no_data, tmp_path):
