@@ -154,7 +154,7 @@ def _stages(labels: Stage, tuples: Stage) -> dict[str, Stage]:
     return {
         "labels": labels,
         "flow": Stage(**{**detector, "flow": True}),
-        "windows": Stage(**{**detector, "view": "clips", "batch_size": max(1, tuples.batch_size // 16)}),
+        "windows": Stage(**{**detector, "view": "clips", "batch_size": 4}),
         "tuples": Stage(**detector),
     }
 

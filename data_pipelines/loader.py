@@ -229,11 +229,28 @@ class Data:
     def _plan(self, stage: str) -> DrawnPlans | ListedPlans:
         view = self._config.stages[stage].view
         if self._config.data.sampling == "all" or view not in ("frames", "clips", "features"):
+            if stage == "windows":  # AUNet's
+                return ListedPlans(self._shared_windows())
             clips = view in ("clips", "features")
             length, mine = self._config.data.clip_length if clips else 1, self._config.stages[stage].mine
             return ListedPlans(self._all(stage, "train", length, mine))
         stills = self._config.stages[stage].view == "frames"
         return DrawnPlans(self._videos("train"), self._config, stills)
+
+    def _shared_windows(self) -> list[Plan]:
+        """Windows of the training subjects in which a frame that has neighbours has them beside it."""
+        length, distance = self._config.data.clip_length, self._config.data.neighbor_distance
+        if length <= 2 * distance:
+            raise ValueError(
+                f"config.data.clip_length={length}: no frame has both neighbours at {distance} frames in "
+                f"such a window; use more than {2 * distance}"
+            )
+        lacking, found = self.manifest["missing_landmarks"], []
+        for video in self._videos("train"):
+            known = ~np.isin(video.records, lacking)  # the others are cut out anywhere, as for no neighbour
+            shared = sampling.shared_windows(video.frames[known], length, distance)
+            found += [Plan(video.records[known][positions], mask) for positions, mask in shared]
+        return found
 
     def _length(self, stage: str, part: str) -> int:
         """Frames of an example outside training; of cached features a whole run of frames goes at once."""

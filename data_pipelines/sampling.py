@@ -119,6 +119,34 @@ def windows(frame_numbers: ArrayLike, clip_length: int) -> list[tuple[np.ndarray
     return found
 
 
+def shared_windows(
+    frame_numbers: ArrayLike, clip_length: int, distance: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Windows in which each frame that has both neighbours in its gapless run counts once (AUNet).
+
+    Windows overlap by 2 T frames, which are neighbours alone; the last one of a run ends with it. One that is
+    longer than the run is filled by repeating the last frame.
+
+    Args:
+      frame_numbers: of the video's records, increasing.
+      clip_length: frames of a window, t, more than 2 T.
+      distance: T.
+
+    Returns:
+      For each window positions in the video (t,) int64 and mask (t,) bool, where a frame counts.
+    """
+    numbers = np.asarray(frame_numbers)
+    breaks = np.flatnonzero(np.diff(numbers) != 1) + 1
+    found = []
+    for run in np.split(np.arange(len(numbers)), breaks):
+        for first in range(0, len(run) - 2 * distance, clip_length - 2 * distance):
+            last = min(first + clip_length, len(run))  # behind the last frame that is new
+            here = max(last - clip_length, 0) + np.arange(clip_length)
+            mask = (here >= first + distance) & (here < last - distance)
+            found.append((run[np.minimum(here, len(run) - 1)], mask))
+    return found
+
+
 _COMPARISON, _OPPOSITE = ["anchor", "near", "far"], ["anchor", "far", "near"]
 
 
