@@ -11,8 +11,12 @@ faces on two CPU cores; its scores say nothing about real faces.
     python -m launch.train --config=configs/glee_net.py:synthetic --data_dir=data --workdir=runs/glee_faces
 
 Stage ``triplets`` needs FEC in ``data_dir``; synthetic faces have triplets. Without FaceNet's weights stage
-``identity`` learns to tell the subjects of ``data_dir`` apart (``stages=identity+triplets+frames``), best
-those of many synthetic faces; with ``stages=frames`` the network begins with random parameters.
+``identity`` learns to tell synthetic people apart, of whom there should be many, in the same alignment; with
+``stages=frames`` the network begins with random parameters.
+
+    python -m launch.prepare --corpus=synthetic --subjects=600 --frames=24 --data_dir=data --alignment=jaa200
+    python -m launch.train --config=configs/glee_net.py:bp4d,stages=identity+triplets+frames --data_dir=data \
+        --workdir=runs/glee_identity
 """
 
 from typing import Literal
@@ -89,6 +93,7 @@ def _paper(
                 "frames",
                 epochs=10,
                 batch_size=64,
+                corpus="synthetic",
                 trainable=("identity",),
                 optim=Optim("adam", 1e-3),
                 augment=augment,
