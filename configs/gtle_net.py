@@ -15,6 +15,9 @@ faces.
 Stage ``triplets`` needs FEC and stage ``emotions`` AffectNet in ``data_dir``; synthetic faces have both. With
 ``stages=frames`` and ``--config.weights.trunk=FOLDER`` the encoder begins with imported weights (`jaxau
 import-weights`), with ``stages=frames`` alone with random ones.
+
+The paper updates everything by Adam "except E_m", though its masks are learned: here E_m is trained like the
+rest [choice]. ``--config.stages.frames.optim.multipliers.mask_extractor=0.1`` gives it a rate of its own.
 """
 
 from typing import Literal

@@ -42,6 +42,8 @@ class Optim:
       warmup_steps: linear warm-up from 0.
       clip_norm: global gradient norm limit; 0 = none.
       ema_decay: decay of the averaged parameters that are evaluated; 0 = none.
+      multipliers: prefix of parameter paths, e.g. "mask_extractor" -> factor of their learning rate; the
+        longest prefix counts. Others have 1.
     """
 
     name: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -55,6 +57,7 @@ class Optim:
     warmup_steps: int = 0
     clip_norm: float = 0.0
     ema_decay: float = 0.0
+    multipliers: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -110,11 +113,11 @@ class Stage:
       trainable: prefixes of parameter paths, e.g. ("lstm", "trunk/stage3"); () = everything.
       freeze_batch_stats: keep BatchNorm's running statistics and normalise with them.
       flow: batches of tuples also hold the optical flow from the middle frame to its neighbours.
+      mine: trains also on triplets that follow from chains of annotated ones, while these are semi-hard (see
+        ``models.pretraining.TripletLoss``).
       checkpoint_every_steps: also save within an epoch, every so many steps; 0 = at its end only.
       loss: options of the stage's loss, defined by the model file.
     """
-      mine: trains also on triplets that follow from chains of annotated ones, while these are semi-hard (see
-        ``models.pretraining.TripletLoss``).
 
     view: View
     epochs: int
@@ -127,10 +130,10 @@ class Stage:
     trainable: tuple[str, ...] = ()
     freeze_batch_stats: bool = False
     flow: bool = False
+    mine: bool = False
     checkpoint_every_steps: int = 0
     optim: Optim = field(default_factory=Optim)
     augment: Augment = field(default_factory=Augment)
-    mine: bool = False
     loss: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -383,20 +386,22 @@ def _check(config: Config) -> None:
         for part in ("b1", "b2"):
             _rule(0 <= getattr(optim, part) < 1, f"{path}.optim.{part}", getattr(optim, part), "in [0, 1)")
         _rule(0 <= stage.optim.ema_decay < 1, f"{path}.optim.ema_decay", stage.optim.ema_decay, "in [0, 1)")
+        for part, factor in optim.multipliers.items():
+            _rule(0 < factor < float("inf"), f"{path}.optim.multipliers.{part}", factor, "above 0 and finite")
         _rule(0 < optim.decay <= 1, f"{path}.optim.decay", optim.decay, "above 0, at most 1")
         _rule(optim.periods >= 1, f"{path}.optim.periods", optim.periods, "at least 1")
         warm = optim.schedule != "inverse_sqrt" or optim.warmup_steps >= 1
         rule = "at least 1, where the schedule is inverse_sqrt"
         _rule(warm, f"{path}.optim.warmup_steps", optim.warmup_steps, rule)
         _rule(not stage.flow or stage.view == "tuples", f"{path}.flow", stage.flow, 'only of view "tuples"')
+        _rule(
+            not stage.mine or stage.view == "triplets", f"{path}.mine", stage.mine, 'only of view "triplets"'
+        )
         for part in ("flip", "blur", "compression", "holes"):
             chance = getattr(stage.augment, part)
             _rule(0 <= chance <= 1, f"{path}.augment.{part}", chance, "a probability")
         for part, below in (("color_jitter", 1), ("rotation", 180), ("scale", 1), ("shift", 1)):
             amount = getattr(stage.augment, part)
-        _rule(
-            not stage.mine or stage.view == "triplets", f"{path}.mine", stage.mine, 'only of view "triplets"'
-        )
             _rule(0 <= amount < below, f"{path}.augment.{part}", amount, f"in [0, {below})")
         _rule(
             stage.augment.resize_to == 0 or stage.augment.resize_to >= data.image_size,

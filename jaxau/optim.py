@@ -1,5 +1,6 @@
 """Optimizers and schedules from a stage's configuration."""
 
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -50,6 +51,9 @@ def make_optimizer(stage: Stage, total_steps: int) -> optax.GradientTransformati
             parts.append(optax.adam(schedule, config.b1, config.b2))
         else:
             parts.append(optax.sgd(schedule, config.b1, nesterov=True))
+    if config.multipliers:
+        # Of the whole update, weight decay included: as if the learning rate were another.
+        parts.append(optax.stateless(partial(_multiply, config.multipliers)))
     optimizer = optax.chain(*parts)
     if not stage.trainable:
         return optimizer
@@ -58,20 +62,39 @@ def make_optimizer(stage: Stage, total_steps: int) -> optax.GradientTransformati
     )
 
 
+def _multiply(multipliers: Mapping[str, float], updates: Any, params: Any) -> Any:
+    """Updates of parameters times the factor of the longest prefix of their paths.
+
+    Raises:
+      ValueError: a prefix that names no parameter that is trained.
+    """
+    _check_prefixes("optim.multipliers", multipliers, updates)
+
+    def scaled(path: Any, update: jax.Array) -> jax.Array:
+        prefix = max((p for p in multipliers if _path(path).startswith(p)), key=len, default=None)
+        return update if prefix is None else multipliers[prefix] * update
+
+    return jax.tree_util.tree_map_with_path(scaled, updates)
+
+
 def trainable_labels(stage: Stage, params: Any) -> Any:
     """ "train" or "freeze" for each parameter.
 
     Raises:
       ValueError: a prefix of ``stage.trainable`` that names no parameter.
     """
-    paths = [_path(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
-    idle = [prefix for prefix in stage.trainable if not any(path.startswith(prefix) for path in paths)]
-    if idle:
-        top = sorted({path.split("/")[0] for path in paths})
-        raise ValueError(f"trainable: {idle} names no parameter; parameters start with {top}")
+    _check_prefixes("trainable", stage.trainable, params)
     return jax.tree_util.tree_map_with_path(
         lambda path, _: "train" if _path(path).startswith(stage.trainable) else "freeze", params
     )
+
+
+def _check_prefixes(what: str, prefixes: Iterable[str], params: Any) -> None:
+    paths = [_path(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    idle = [prefix for prefix in prefixes if not any(path.startswith(prefix) for path in paths)]
+    if idle:
+        top = sorted({path.split("/")[0] for path in paths})
+        raise ValueError(f"{what}: {idle} names no parameter; parameters start with {top}")
 
 
 def _is_kernel(params: Any) -> Any:

@@ -72,6 +72,58 @@ def test_updates_equal_torchs(name):
             np.testing.assert_allclose(value, theirs[key].detach().numpy(), atol=1e-5, err_msg=key)
 
 
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_multipliers_are_torchs_groups_of_another_learning_rate(name):
+    """The longest prefix counts, decay too is multiplied, and what is not trained stays."""
+    torch = pytest.importorskip("torch", reason="pip install 'jaxau[parity]'")
+    factors = {"mask_extractor": 0.5, "mask_extractor/norm": 3.0}
+    config = Optim(name, 0.05, weight_decay=0.1, multipliers=factors)
+    stage = Stage("frames", 1, 1, trainable=("mask_extractor", "trunk"), optim=config)
+    optimizer = optim.make_optimizer(stage, total_steps=4)
+    rng = np.random.default_rng(0)
+
+    def draw():
+        names = [("trunk", "conv"), ("mask_extractor", "conv"), ("mask_extractor", "norm"), ("rest", "conv")]
+        arrays = {path: rng.normal(size=(3, 2)).astype(np.float32) for path in names}
+        tree = {top: {} for top, _ in names}
+        for (top, below), value in arrays.items():
+            tree[top][below] = {"kernel": jnp.asarray(value)}
+        return arrays, tree
+
+    start, params = draw()
+    theirs = {path: torch.tensor(value, requires_grad=True) for path, value in start.items()}
+    rates = dict(zip(theirs, (0.05, 0.025, 0.15), strict=False))
+    groups = [{"params": [theirs[path]], "lr": rate} for path, rate in rates.items()]
+    if name == "sgd":
+        reference = torch.optim.SGD(groups, momentum=0.9, nesterov=True, weight_decay=0.1)
+    else:
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[name]
+        reference = kind(groups, weight_decay=0.1)
+    state = optimizer.init(params)
+    for _ in range(4):
+        gradients, tree = draw()
+        updates, state = optimizer.update(tree, state, params)
+        params = optax.apply_updates(params, updates)
+        for path, gradient in gradients.items():
+            theirs[path].grad = torch.tensor(gradient)
+        reference.step()
+        for (top, below), value in theirs.items():
+            np.testing.assert_allclose(params[top][below]["kernel"], value.detach().numpy(), atol=1e-5)
+    np.testing.assert_array_equal(params["rest"]["conv"]["kernel"], start["rest", "conv"])
+
+
+def test_a_multiplier_of_nothing_is_refused():
+    params = {"trunk": {"kernel": jnp.ones((2, 2))}}
+    stage = Stage("frames", 1, 1, optim=Optim(multipliers={"mask_extracter": 0.1}))
+    optimizer = optim.make_optimizer(stage, total_steps=1)
+    with pytest.raises(ValueError, match=r"multipliers: \['mask_extracter'\] names no parameter.*'trunk'"):
+        optimizer.update(params, optimizer.init(params), params)
+    values = to_dict(Config("lac", DataConfig("synthetic", (1,), "all"), {"frames": stage}))
+    values["stages"]["frames"]["optim"]["multipliers"] = {"trunk": 0.0}
+    with pytest.raises(ValueError, match="optim.multipliers.trunk: 0.0 breaks the rule: above 0 and finite"):
+        from_dict(values)
+
+
 @pytest.mark.parametrize(
     ("field", "value", "rule"), [("decay", 0.0, "above 0"), ("periods", 0, "at least 1")]
 )
