@@ -118,7 +118,7 @@ def _paper(corpus: str, fold: int, aus: tuple[int, ...], mixture: dict[str, floa
 
 
 def synthetic(fold: int) -> Config:
-    optim = Optim("adamw", 2e-3, 0.02, schedule="cosine", warmup_steps=50, clip_norm=2.0, ema_decay=0.98)
+    optim = Optim("adamw", 1e-2, 0.02, schedule="cosine", warmup_steps=50, clip_norm=2.0, ema_decay=0.98)
     return Config(
         name="aunet",
         data=DataConfig(

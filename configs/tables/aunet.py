@@ -115,7 +115,7 @@ _BUDGETS: dict[str, dict[str, Any]] = {
     "short": {
         **_SHORT,
         **{f"stages.{stage}.epochs": 100 for stage in ("flow", "tuples")},
-        **{f"stages.{stage}.max_steps": 300 for stage in ("flow", "tuples")},
+        **{f"stages.{stage}.max_steps": 400 for stage in ("flow", "tuples")},
     },
 }
 
