@@ -203,8 +203,10 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
         progress.TerminationRequest() as stop,
     ):
         if checkpoints.latest is None:
-            # Born sharded: no device ever holds the whole state.
-            state = jax.jit(init, out_shardings=placement)()
+            # Born sharded: no device ever holds the whole state. It runs once, so that compiling it well does
+            # not pay: of a network with many kernels that takes seven times as long.
+            quickly = {"xla_backend_optimization_level": 0}
+            state = jax.jit(init, out_shardings=placement, compiler_options=quickly)()
             if config.weights:
                 state = weights.into_state(state, config, directory)
             if config.finetune and role.detects_aus:  # other stages have nothing that is matched by AU
