@@ -129,7 +129,8 @@ def triplet_plans(manifest: Mapping[str, Any], videos: Sequence[Video], mine: bo
                 records = np.array([record_of[picture] for picture in trio])
                 found.append(Plan(records, np.ones(3, bool), triplet_class=kind, derived=is_derived))
     if mine:
-        logging.info(
+        logging.log(
+            logging.WARNING if contradictory else logging.INFO,
             "triplets of the %s subjects of %s: %d are annotated, %d follow from chains of them; %d that "
             "would follow contradict others and are left out",
             part, manifest["corpus"], sum(not plan.derived for plan in found),

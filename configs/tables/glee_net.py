@@ -69,10 +69,10 @@ _BRANCHES = (
 )
 _FIGURES: dict[int, Figure] = {
     1: Figure("Faces and their AUs", "", note=_DRAWING),
-    2: Figure("Embeddings by AU combination", "bp4d", (_FULL,), "embedding"),
+    2: Figure("Embeddings by AU combination", "bp4d", (_FULL,), "picture embedding"),
     3: Figure("Architecture", "", note=_DRAWING),
     4: Figure("Facial parts that are cropped", "", note=_DRAWING),
-    5: Figure("Embeddings with and without pre-training", "bp4d", (_FULL, _WITHOUT), "embedding"),
+    5: Figure("Embeddings with and without pre-training", "bp4d", (_FULL, _WITHOUT), "picture embedding"),
     6: Figure("Embeddings with and without a branch, by AU combination", "bp4d", _BRANCHES, "embedding"),
     7: Figure("Image retrieval by embedding", "bp4d", _BRANCHES, "retrieval"),
 }

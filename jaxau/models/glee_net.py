@@ -126,8 +126,9 @@ class GLEENet(nn.Module):
 
         Returns:
           "frames": ``logits`` (b, k), ``initial_logits`` (b, k) before the joint layer, ``embedding`` (b, c),
-          what the classifier is given: E_exp (16) and the coefficients. "triplets": ``embedding``
-          (b, ..., 16), unit vectors. "identity": ``class_logits`` (b, people).
+          what the classifier is given: E_exp (16) and the coefficients; ``picture_embedding`` (b, 16), E_exp,
+          if it has any. "triplets": ``embedding`` (b, ..., 16), unit vectors. "identity": ``class_logits``
+          (b, people).
         """
         lead = image.shape[:-3]
         x = inception_resnet.normalize(image.reshape(-1, *image.shape[-3:]))
@@ -138,10 +139,13 @@ class GLEENet(nn.Module):
             unit = embedding * jax.lax.rsqrt((embedding**2).sum(-1, keepdims=True) + 1e-12)
             return {"embedding": unit.reshape(*lead, -1)}
         chex.assert_rank(image, 4)
-        features = []
+        of_picture = {}
         if self.branches != "none":
             embedding = self._embed(x, train and not self.fixed_branches)
-            features.append(jax.lax.stop_gradient(embedding) if self.fixed_branches else embedding)
+            if self.fixed_branches:
+                embedding = jax.lax.stop_gradient(embedding)
+            of_picture["picture_embedding"] = embedding
+        features = list(of_picture.values())
         if self.expression:
             assert expression is not None and expression_mask is not None
             chex.assert_shape(expression, (len(x), EXPRESSIONS))
@@ -153,7 +157,7 @@ class GLEENet(nn.Module):
             self.dropout, name="classifier",
         )  # fmt: skip
         initial, final = classify(joined, train)
-        return {"logits": final, "initial_logits": initial, "embedding": joined}
+        return {"logits": final, "initial_logits": initial, "embedding": joined, **of_picture}
 
     def _embed(self, x: jax.Array, train: bool) -> jax.Array:
         """E_exp (n, 16) of normalised images (n, h, w, 3)."""

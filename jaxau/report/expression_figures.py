@@ -81,11 +81,16 @@ def draw_losses(runs: Mapping[str, Path], make_data: MakeData) -> dict[str, Figu
     return {"loss on the training frames, and on people who do not train": figure}
 
 
-def draw_embedding(runs: Mapping[str, Path], make_data: MakeData) -> dict[str, Figure]:
-    """Embeddings of the test faces in two dimensions, by AU combination (GTLE-Net, Fig. 6)."""
+def draw_embedding(
+    runs: Mapping[str, Path], make_data: MakeData, field: str = "embedding"
+) -> dict[str, Figure]:
+    """Embeddings of the test faces in two dimensions, by AU combination (GTLE-Net, Fig. 6).
+
+    ``field`` is that of the network's outputs, as of `embed`.
+    """
     drawn = {}
     for label, run in runs.items():
-        faces = embed(run, make_data)
+        faces = embed(run, make_data, field)
         groups = embeddings.combinations(faces["au"], faces["au_mask"], _config(run).data.aus)
         spread = embeddings.average_variance(faces["embedding"], groups)
         said = "" if spread is None else f"; variance within a combination: {spread:.2f} of all"
@@ -115,8 +120,13 @@ def draw_retrieval(runs: Mapping[str, Path], make_data: MakeData) -> dict[str, F
     return drawn
 
 
-def embed(run: Path, make_data: MakeData) -> dict[str, NDArray[Any]]:
+def embed(run: Path, make_data: MakeData, field: str = "embedding") -> dict[str, NDArray[Any]]:
     """Test faces with their expression embedding: that of the stage of AUs, if it has one, or of the first.
+
+    Args:
+      run: scored.
+      make_data: as for ``train.run``.
+      field: of the network's outputs that is the embedding.
 
     Returns:
       ``image`` (n, s, s, 3), ``au``, ``au_mask`` (n, k), ``subject`` (n,) and ``embedding`` (n, d); at most
@@ -137,11 +147,11 @@ def embed(run: Path, make_data: MakeData) -> dict[str, NDArray[Any]]:
         outputs: Any = {}
         for stage in of:
             given, _ = models.arguments(of[stage], batch, train=False)
-            outputs = outputs if "embedding" in outputs else step[stage](*given)
-        if "embedding" not in outputs:
-            raise ValueError(f"{run}: stage {first} has no embedding; train triplets or emotions before")
+            outputs = outputs if field in outputs else step[stage](*given)
+        if field not in outputs:
+            raise ValueError(f"{run}: stage {first} has no {field}; train triplets or emotions before")
         fields = {name: batch[name] for name in ("image", "au", "au_mask", "subject")}
-        fields["embedding"] = np.asarray(outputs["embedding"])
+        fields["embedding"] = np.asarray(outputs[field])
         parts.append({name: value[batch["mask"]] for name, value in fields.items()})
     faces = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     n = len(faces["subject"])

@@ -348,6 +348,7 @@ DRAW: dict[str, Draw] = {
     "fractions": expression_figures.draw_fractions,
     "losses": expression_figures.draw_losses,
     "embedding": expression_figures.draw_embedding,
+    "picture embedding": partial(expression_figures.draw_embedding, field="picture_embedding"),
     "retrieval": expression_figures.draw_retrieval,
 }
 """What a figure can be drawn as."""
