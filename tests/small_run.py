@@ -97,7 +97,14 @@ def small_glee_config(**network: Any) -> Config:
         network={**small, **network},
         stages={
             "identity": Stage(
-                "frames", 1, 16, max_steps=5, trainable=("identity",), loss={"label": "subject"}, **options
+                "frames",
+                1,
+                16,
+                corpus="synthetic",  # as if it were another
+                max_steps=5,
+                trainable=("identity",),
+                loss={"label": "subject"},
+                **options,
             ),
             "triplets": Stage(
                 "triplets",
@@ -105,6 +112,7 @@ def small_glee_config(**network: Any) -> Config:
                 8,
                 max_steps=5,
                 start_from="identity",
+                mine=True,
                 trainable=("face", "global_fc"),
                 **options,
             ),
