@@ -1,6 +1,6 @@
 """A small run on synthetic faces, and a child process that dies in the middle of it.
 
-    python tests/small_run.py DATA_DIR WORKDIR EVENT [lac|aar|fan|aunet|gtle|glee]
+    python tests/small_run.py DATA_DIR WORKDIR EVENT [lac|aar|fan|aunet|windows|gtle|glee]
 
 EVENT: "batch:N" kills the process at the N-th batch it draws, "term:N" asks it to stop there, "save:N" kills
 it while its N-th checkpoint is being written, "cache:N" and "cache_term:N" do so at the N-th batch whose
@@ -146,11 +146,26 @@ def small_aunet_config() -> Config:
     return Config("aunet", data, stages, network={"trunk": "resnet18", "width": 16, "flip": True})
 
 
+def small_windows_config() -> Config:
+    """AUNet on windows that share a FAN, then on the tuples of the paper."""
+    base = small_aunet_config()
+    data = dataclasses.replace(base.data, image_size=64, clip_length=8)
+    labels, tuples = (dataclasses.replace(base.stages[name], max_steps=3) for name in ("labels", "tuples"))
+    tuples = dataclasses.replace(tuples, trainable=("head",), augment=Augment())
+    windows = dataclasses.replace(
+        tuples, view="clips", epochs=2, max_steps=0, batch_size=4, optim=Optim("adamw", 1e-2)
+    )
+    tuples = dataclasses.replace(tuples, start_from="windows")
+    stages = {"labels": labels, "windows": windows, "tuples": tuples}
+    return dataclasses.replace(base, data=data, stages=stages, network={"width": 16, "hourglasses": 1})
+
+
 CONFIGS = {
     "lac": small_config,
     "aar": small_aar_config,
     "fan": small_fan_config,
     "aunet": small_aunet_config,
+    "windows": small_windows_config,
     "gtle": small_gtle_config,
     "glee": small_glee_config,
 }

@@ -1,6 +1,7 @@
 """AUNet's stages as runs: killed in each they give the same bits; what is frozen and handed on."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 from functools import partial
@@ -9,7 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from small_run import small_aunet_config
+from small_run import small_aunet_config, small_windows_config
 
 from data_pipelines.loader import make_data
 from jaxau import checkpoint, evaluate, metrics, train, weights
@@ -58,6 +59,30 @@ def test_scores_of_all_stages(finished):
     assert terms["loss"] == pytest.approx(terms["reconstruction"] + 0.3 * terms["divergence"], rel=1e-5)
     # Over test subjects, without noise: what the network and the loss make of all their labels at once.
     assert 0 < terms["reconstruction"] < 4 * np.log(2) * 1.2
+
+
+def test_windows_learn_and_killed_in_them_give_the_same_bits(tiny_faces, tmp_path):
+    """The stage before tuples in which consecutive frames share the FAN."""
+    open_data, whole, killed = partial(make_data, data_dir=tiny_faces), tmp_path / "a", tmp_path / "b"
+    train.run(small_windows_config(), open_data, whole)
+    child = [sys.executable, str(Path(__file__).parent / "small_run.py"), str(tiny_faces), str(killed)]
+    assert subprocess.run([*child, "batch:18", "windows"], capture_output=True).returncode == -9
+    assert not (killed / "windows" / "model").exists()
+    train.run(small_windows_config(), open_data, killed)
+    assert (killed / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
+    for stage in ("windows", "tuples"):
+        got, want = (checkpoint.load_model(run / stage).info for run in (killed, whole))
+        assert got == want
+
+    lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    learned, after = (
+        [line["detection"] for line in lines if line["stage"] == stage and "detection" in line]
+        for stage in ("windows", "tuples")
+    )
+    assert len(learned) == 20 and np.mean(learned[-5:]) < 0.9 * np.mean(learned[:5])
+    assert max(after) < np.mean(learned[:5])  # tuples go on from there
+    scored = {line["stage"] for line in lines if 0 < line.get("inner/f1", 0) < 1}
+    assert scored == {"windows", "tuples"}
 
 
 def test_figures_of_a_run(tiny_faces, finished):
