@@ -203,9 +203,9 @@ def fit(config: Config, name: str, data: Data, workdir: Path, mesh: jax.sharding
         progress.TerminationRequest() as stop,
     ):
         if checkpoints.latest is None:
-            # Born sharded: no device ever holds the whole state. It runs once, so that compiling it well does
-            # not pay: of a network with many kernels that takes seven times as long.
-            quickly = {"xla_backend_optimization_level": 0}
+            # Born sharded: no device ever holds the whole state. It runs once, so that on a CPU compiling it
+            # well does not pay: of a network with many kernels that takes seven times as long.
+            quickly = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
             state = jax.jit(init, out_shardings=placement, compiler_options=quickly)()
             if config.weights:
                 state = weights.into_state(state, config, directory)
