@@ -81,6 +81,8 @@ def into_state(state: Any, config: Config, directory: Path) -> Any:
         if _below(fresh["params"], prefix) is None:
             continue
         given, info = checkpoint.load_variables(folder)
+        if _below(given["params"], prefix) is not None:  # of a run of the same network
+            given = {name: _below(tree, prefix) or {} for name, tree in given.items()}
         fresh, unused = place(fresh, given, prefix, folder, tuple(info.get("covers", ())))
         report[prefix] = {"folder": folder, "hash": info["hash"], "unused": unused}
         if jax.process_index() == 0:

@@ -47,6 +47,20 @@ def test_the_prefix_is_taken_and_the_rest_stays(trunk, tmp_path, capsys):
     assert weights.provenance(config)["trunk"]["licence"] == "BSD"
 
 
+def test_a_part_of_a_run_of_the_same_network(tmp_path, capsys):
+    """What lies under the prefix there is taken, and nothing else is missed or said to be unused."""
+    fresh = _fresh()
+    ones = {name: jax.tree.map(np.ones_like, dict(tree)) for name, tree in fresh.items()}
+    checkpoint.save_model(tmp_path / "run", ones, {"stage": "frames"})
+    config = dataclasses.replace(small_config(), weights={"trunk": str(tmp_path / "run")})
+    state = weights.into_state(_state(fresh), config, tmp_path)
+    for name in ("params", "batch_stats"):
+        for part, tree in getattr(state, name).items():
+            want = ones if part == "trunk" else fresh
+            jax.tree.map(np.testing.assert_array_equal, tree, want[name][part])
+    assert "not used" not in capsys.readouterr().err
+
+
 def test_all_that_does_not_fit_is_listed():
     fresh = _fresh()
     given = {name: dict(tree["trunk"]) for name, tree in fresh.items()}
