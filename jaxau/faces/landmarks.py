@@ -268,4 +268,4 @@ def _center_weights(points: int, aus: tuple[int, ...]) -> tuple[np.ndarray, np.n
         else:
             right, left, downwards[i] = _JAA_CENTERS[au]
             weights[:, (right, left), i, (0, 1)] = 1
-    return weights.reshape(2, -1, 2 * len(aus)), downwards, mask
+    return weights.reshape(*weights.shape[:2], 2 * len(aus)), downwards, mask
