@@ -85,7 +85,8 @@ def test_table_10():
             config = reproduce.configure(PAPER, rows[label], "bp4d", corpus, budget)
             network, stage = models.create(config, "frames"), config.stages["frames"]
             found = (network.trunk, network.extractors, network.fixed_encoder)
-            assert found == (trunk, extractors, fixed), label
+            quick = budget == "smoke" and "ImageNet" not in label  # a trunk that is compiled soonest
+            assert found == ("vgg16" if quick else trunk, extractors, fixed), label
             assert (stage.start_from, stage.loss["attention"]) == (start, attention), label
             assert dict(config.weights) == (weights if budget == "paper" else {}), label
             if fixed:
