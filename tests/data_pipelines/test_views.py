@@ -171,6 +171,14 @@ def eyes_of(records, record, matrix):
     return transform_points(five_points(records.frame(record).landmarks)[:2], matrix)
 
 
+def laid_over(source, target, matrix):
+    """Where the similarity that is best in squares, mirrored if ``matrix`` is, puts points (5, 2)."""
+    mirror = np.array([np.sign(np.linalg.det(matrix[:, :2])), 1])
+    rows = [[[x, -y, 1, 0], [y, x, 0, 1]] for x, y in source]
+    a, b, dx, dy = np.linalg.lstsq(np.reshape(rows, (-1, 4)), (target * mirror).ravel(), rcond=None)[0]
+    return (source @ np.array([[a, b], [-b, a]]) + [dx, dy]) * mirror
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_eyes_of_a_tuple_coincide(flat_config, wide_dir, monkeypatch, training):
     """The pixels come from the matrices that are watched here; where they put the exact eyes is compared."""
@@ -200,6 +208,11 @@ def test_eyes_of_a_tuple_coincide(flat_config, wide_dir, monkeypatch, training):
         middle = eyes[list(unique).index(plan.records[1])]
         distances.append(np.linalg.norm(eyes - middle, axis=-1).max())
         spread.append(np.linalg.norm(middle[0] - middle[1]))
+        points = [five_points(records.frame(int(r)).landmarks) for r in unique]
+        placed = [transform_points(p, matrix) for p, (_, matrix) in zip(points, used, strict=True)]
+        target = placed[list(unique).index(plan.records[1])]
+        for own, where in zip(points, placed, strict=True) if training else ():
+            np.testing.assert_allclose(where, laid_over(own, target, used[0][1]), atol=1e-3)
         for k in (0, 2):
             assert (example["image"][k] == example["image"][1]).all() == (not plan.mask[k])
         if not training:  # each frame is seen alone, so that prediction need see it once
@@ -233,12 +246,8 @@ def test_neighbours_are_laid_over_the_middle_face_wherever_it_goes():
     middle, other = rng.uniform(160, 290, (2, 5, 2))
     drawn = transforms.Draw(0, 0, True, degrees=12.0, scale=0.8, shift=(0.04, -0.05))
     moved = transforms.matrices(np.stack([other, middle]), "wide", 256, 256, drawn, onto=1)
-    source, target = other, transform_points(middle, moved[1])
-    mirror = np.array([-1, 1])  # a similarity cannot mirror: the target is compared in its mirror image
-    rows = [[[x, -y, 1, 0], [y, x, 0, 1]] for x, y in source]
-    a, b, dx, dy = np.linalg.lstsq(np.reshape(rows, (-1, 4)), (target * mirror).ravel(), rcond=None)[0]
-    expected = (source @ np.array([[a, b], [-b, a]]) + [dx, dy]) * mirror
-    np.testing.assert_allclose(transform_points(source, moved[0]), expected, atol=1e-6)
+    expected = laid_over(other, transform_points(middle, moved[1]), moved[1])
+    np.testing.assert_allclose(transform_points(other, moved[0]), expected, atol=1e-6)
 
 
 def test_flow_of_a_tuple(flat_config, wide_dir):
