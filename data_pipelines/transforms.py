@@ -117,11 +117,11 @@ def matrices(
       image_size: side of the input.
       drawn: what is done.
       onto: number of the frame onto whose face the others are laid: by the similarity that carries their five
-        points as closely as possible (least squares) to those of this frame, wherever it puts them (AUNet, and
-        its public code). Eye centres then coincide where a face keeps still; while people talk and turn their
-        heads, the fit of mouth and nose moves them: of synthetic ones 10 frames (.4 s) apart by .6 px of 256
-        (median; 95 %: 2.4 px). Else each frame goes its own way (`jaxau.faces.align.input_matrix`), as in
-        prediction, where frames are seen once; the eyes are then as near, .6 (2.7) px.
+        points as closely as possible (least squares) to those of this frame, wherever it puts them (AUNet's
+        code). Eye centres then coincide where a face keeps still; while people talk and turn their heads, the
+        fit of mouth and nose moves them: of synthetic ones .4 s apart by .6 px of 256 (median; 95 %: 2.4 px).
+        Else each frame goes its own way (`jaxau.faces.align.input_matrix`), as in prediction, where it is
+        seen once; the eyes are then as near, .6 (2.7) px.
 
     Returns:
       (t, 2, 3) float64.
