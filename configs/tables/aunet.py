@@ -2,7 +2,8 @@
 
 What the names of the variants mean here stands in ``jaxau/models/aunet.py``. Rows without VAE have no stage
 of labels, and those without TDN see stills. JAA-Net, a network for face parsing and FlowNet are others':
-their numbers are the printed ones alone, and DIS optical flow stands where FlowNet did.
+their numbers are the printed ones alone, and DIS optical flow stands where FlowNet did. DISFA's networks
+began with BP4D's in the paper: `configs/aunet.py:disfa` does so with --config.finetune, Table XIV does not.
 """
 
 from collections.abc import Mapping
@@ -77,7 +78,7 @@ _TABLES: dict[int, Table] = {
     11: Table("TDN against optical flow", "mixture_to_bp4d", (_AU_FAN, _AU_TDN, _FLOW)),
     12: Table("Paired t-tests of the variants", "mixture_to_bp4d", _PAIRED, "paired"),
     13: Table("F1 of each AU", "bp4d", _METHODS, "methods"),
-    14: Table("F1 of each AU", "disfa", _METHODS, "methods"),
+    14: Table("F1 of each AU, not begun with BP4D's run as in the paper", "disfa", _METHODS, "methods"),
     15: Table("Corpora", "", note=_PROSE),
 }
 
