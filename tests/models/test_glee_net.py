@@ -45,9 +45,16 @@ def test_expression_is_face_less_identity_and_the_identity_model_learns_nothing(
     network = GLEENet(AUS, branches="global", expression=False, **SMALL)
     variables = jax.jit(network.init)(jax.random.key(0), _image())
     same = {**variables["params"], "face": variables["params"]["identity"]}
-    outputs = jax.jit(network.apply)({**variables, "params": same}, _image())
-    bias = variables["params"]["global_fc"]["bias"]
-    np.testing.assert_allclose(outputs["embedding"], np.broadcast_to(bias, (2, 16)), atol=1e-6)
+    describe_faces, linear = jax.jit(network.apply), variables["params"]["global_fc"]
+    outputs = describe_faces({**variables, "params": same}, _image())
+    np.testing.assert_allclose(outputs["embedding"], np.broadcast_to(linear["bias"], (2, 16)), atol=1e-6)
+    # A face vector that is the identity vector plus 1: Eq. 1 has a sign.
+    norm = same["face"]["last_bn"]
+    same["face"] = {**same["face"], "last_bn": {**norm, "bias": norm["bias"] + 1}}
+    outputs = describe_faces({**variables, "params": same}, _image())
+    np.testing.assert_allclose(
+        outputs["embedding"], np.tile(linear["kernel"].sum(0) + linear["bias"], (2, 1)), atol=1e-4
+    )
 
     def total(params: dict) -> jax.Array:
         found, _ = network.apply(
@@ -73,6 +80,23 @@ def test_the_identity_models_statistics_stay() -> None:
             strict=True,
         )
         assert any((old != new).any() for old, new in pairs) == changed
+
+
+def test_fixed_branches_stay_what_they_are() -> None:
+    network = GLEENet(AUS, branches="global", expression=False, fixed_branches=True, **SMALL)
+    variables = jax.jit(network.init)(jax.random.key(0), _image())
+
+    def total(params: dict) -> tuple[jax.Array, dict]:
+        found, updated = network.apply(
+            {**variables, "params": params}, _image(), train=True, mutable=["batch_stats"],
+            rngs={"dropout": jax.random.key(1)},
+        )  # fmt: skip
+        return (found["logits"] ** 2).sum(), updated["batch_stats"]
+
+    gradients, statistics = jax.jit(jax.grad(total, has_aux=True))(variables["params"])
+    jax.tree.map(np.testing.assert_array_equal, statistics, variables["batch_stats"])
+    for part, tree in gradients.items():
+        assert any(leaf.any() for leaf in jax.tree.leaves(tree)) == (part == "classifier")
 
 
 def test_absent_expressions_are_a_learned_vector_and_not_zeros() -> None:
