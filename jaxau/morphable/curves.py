@@ -1,6 +1,7 @@
 """Landmarks as a fit sees them: their schemes, the contours among them, and whether a face can be fitted."""
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -77,21 +78,28 @@ def _reason(points: Floats) -> str:
     return "landmarks on one line" if extent[1] < _FLAT * extent[0] else ""
 
 
-@lru_cache(maxsize=8)
-def segments(points: int) -> tuple[Floats, Floats]:
-    """The segments (p, m) that each landmark may lie on: indices of their first and of their last points.
+class Contour(NamedTuple):
+    """Landmarks (k,) inside of contours of m segments each; indices (k, m) of the segments' ends."""
 
-    A landmark that is compared as a point has segments from itself to itself.
+    inner: Floats
+    first: Floats
+    last: Floats
+
+
+@lru_cache(maxsize=8)
+def contours(points: int) -> tuple[Contour, ...]:
+    """The landmarks that are compared with curves and not with points, by how many segments their curve has.
+
+    Args:
+      points: of the scheme; indices count the landmarks that it keeps.
     """
     position = {int(name): i for i, name in enumerate(SCHEMES[points])}
-    pairs: list[list[tuple[int, int]]] = [[] for _ in position]
+    found: dict[int, list[tuple[int, list[int], list[int]]]] = {}
     for curve in _CURVES_98 if points == 98 else CURVES:
         present = [position[name] for name in curve if name in position]
         for inner in present[1:-1]:
-            pairs[inner] = list(zip(present[:-1], present[1:], strict=True))
-    most = max(len(on) for on in pairs)
-    filled = [
-        (on or [(i, i)]) + [(on or [(i, i)])[0]] * (most - max(len(on), 1)) for i, on in enumerate(pairs)
-    ]
-    first, last = np.array(filled, np.int32).transpose(2, 0, 1)
-    return first, last
+            found.setdefault(len(present) - 1, []).append((inner, present[:-1], present[1:]))
+    return tuple(
+        Contour(*(np.array(column, np.int32) for column in zip(*rows, strict=True)))
+        for rows in found.values()
+    )

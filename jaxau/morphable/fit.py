@@ -3,13 +3,15 @@
 GLEE-Net, Eq. 3: over the landmarks, the squared distance between the detected point and the projected model,
 plus 1e-4 times the squared coefficients, of bases normalised to [-3, 3]. Landmarks in the middle of a contour
 are compared with the detected curve and not with its points. Levenberg-Marquardt with a fixed number of
-steps; a face that is done, or cannot be fitted, is masked.
+steps; a face that is done, or cannot be fitted, is masked. Energies are computed in float64, because float32
+knows small ones to 1e-4 only; the directions of steps in float32, which is half the work.
 
 Distances count in half sides of the picture [choice]: with pixels, 1e-4 would depend on the resolution and be
 nothing at any. (Measured at 1/2 pixel of noise in pictures of 256: median correlation of the coefficients
 with the truth .09 with pixels, .43 with half sides.)
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,24 +20,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxau.morphable.curves import SCHEMES, check_landmarks, segments
+from jaxau.morphable.curves import SCHEMES, Contour, check_landmarks, contours
 from jaxau.morphable.grid import Floats
 from jaxau.morphable.linear_model import POINTS, FaceModel
 
-STEPS = 24
+STEPS = 16
 WEIGHT = 1e-4  # of both regularisers
 SEEN_FROM = 650.0 / 191.0
 """Focal length of an aligned face, in sides of JAA-Net's box: a head that fills it (191 mm) from 650 mm."""
 _REACH = 3.0
-_FACES_AT_ONCE = (1, 16)  # sizes that are compiled: more no longer fit in the cache
+_FACES_AT_ONCE = (1, 4, 16)  # sizes that are compiled: more no longer fit in the cache
 _POSE = 6
-_LESS, _MORE = 0.1, 10.0  # damping after a step that was taken, or refused
-_WAYS = ((1e-3, False), (1e-2, False), (1e-1, False), (1e-3, True), (1e-1, True))
-"""(first damping, whether the first steps compare points and not curves): sliding along curves has local
-minima, so that each face goes these ways from its start and goes on with the best."""
-_POINT_STEPS, _WAY_STEPS = 3, 10
+_FIRST_DAMPING, _DAMPING_OF_REFUSED = 1e-6, 1e-3
+"""The first steps are nearly Gauss-Newton's; from one that fails, damping starts where it can be felt."""
+_POOR, _GOOD = 0.25, 0.75  # decrease of the energy, as a share of what was predicted
+_LESS, _MORE = 0.1, 10.0  # damping after a good step, or a poor one
+_POINT_STEPS, _WAY_STEPS = 2, 6
+_CLEARLY = 0.98
+"""Sliding along curves has local minima, so that each face goes two ways for some steps. The second is taken
+where its energy is less by this factor."""
 _LEAST_DAMPING, _MOST_DAMPING = 1e-7, 1e6
-_DONE = 1e-9  # relative decrease of the energy
+_DONE = 1e-9  # relative decrease of the energy that is still predicted
 
 
 @dataclass(frozen=True)
@@ -89,14 +94,12 @@ class Normalized(NamedTuple):
     The mean is centred and scaled by one factor. The shapes have one factor too, and the expressions one, so
     that the most moving of them reaches 3 and their proportions remain [choice].
 
-    ``segments`` (p, m) are the indices of the first points of the segments that a point may lie on, and
-    ``ends`` of their last; for a point that is compared as a point both are the point itself.
     """
 
     mean: Any  # (p, 3)
-    bases: Any  # (n, p, 3)
-    segments: Any
-    ends: Any
+    bases: Any  # (p, 3, n)
+    contours: tuple[Contour, ...]
+    order: Any  # (p,) places in the string of all points and then the points of each contour
 
 
 def normalize(model: FaceModel, points: int) -> tuple[Normalized, Floats, float, Floats]:
@@ -122,7 +125,11 @@ def normalize(model: FaceModel, points: int) -> tuple[Normalized, Floats, float,
     factors = np.repeat(scales, [len(model.shape), len(model.expression)])
     bases = np.concatenate([model.shape, model.expression]) * factors[:, None, None]
     kept = SCHEMES[points]
-    arrays = Normalized(((model.mean - center) / unit)[kept], bases[:, kept], *segments(points))
+    mean = ((model.mean - center) / unit)[kept]
+    on_curves, order = contours(points), np.arange(len(kept))
+    inner = np.concatenate([contour.inner for contour in on_curves])
+    order[inner] = len(kept) + np.arange(len(inner))
+    arrays = Normalized(mean, np.ascontiguousarray(np.moveaxis(bases[:, kept], 0, 2)), on_curves, order)
     return arrays, factors * unit, unit, center
 
 
@@ -168,10 +175,9 @@ def fit(
             continue
         count = next(count for count in _FACES_AT_ONCE if len(chunk) <= count)
         filled = seen[np.concatenate([chunk, np.full(count - len(chunk), chunk[0])])]
-        way = _best_way(arrays, filled, focal, first_guess(arrays, filled, focal), min(steps, _WAY_STEPS))
-        with jax.enable_x64(True):  # float32 knows small energies to 1e-4 only
-            unknowns, damping = jax.tree.map(lambda a: np.asarray(a, np.float64), way)
-            part = _end(arrays, filled, focal, unknowns, damping, max(steps - _WAY_STEPS, 0))
+        start = first_guess(arrays, filled, focal)
+        with jax.enable_x64(True):
+            part = _better_way(arrays, filled, focal, start, steps)
         for whole, values in zip(jax.tree.leaves(found), jax.tree.leaves(part), strict=True):
             whole[chunk] = np.asarray(values)[: len(chunk)]
     for i in rows:
@@ -207,7 +213,7 @@ def first_guess(arrays: Normalized, seen: Floats, focal: float) -> Unknowns:
     rotation = np.concatenate([upper, np.cross(upper[:, 0], upper[:, 1])[:, None]], 1)
     depth = 1 / np.maximum(extent.mean(-1), 1e-12)
     translation = np.concatenate([affine[..., 3] * depth[:, None], -depth[:, None]], 1)
-    return Unknowns(rotation, translation, np.zeros((len(seen), len(arrays.bases))))
+    return Unknowns(rotation, translation, np.zeros((len(seen), arrays.bases.shape[-1])))
 
 
 class Found(NamedTuple):
@@ -228,51 +234,49 @@ class _At(NamedTuple):
     along: Any  # (b, p, 2) unit vector along the curve, 0 where the nearest point is a corner
 
 
-class _Curves(NamedTuple):
-    """Landmarks (b, p, 2), and for each the segments that it may lie on: first point, length, direction."""
+class _Edges(NamedTuple):
+    """Of k landmarks, the m segments of the detected curve that each may lie on."""
 
-    seen: Any
-    first: Any  # (b, p, m, 2)
-    length: Any  # (b, p, m)
-    direction: Any  # (b, p, m, 2)
+    inner: Any  # (k,)
+    first: Any  # (b, k, m, 2)
+    length: Any  # (b, k, m)
+    direction: Any  # (b, k, m, 2)
 
 
-def _evaluate(arrays: Normalized, curves: _Curves, focal: Any, as_points: Any, unknowns: Unknowns) -> _At:
+def _edges(contour: Contour, seen: Any) -> _Edges:
+    first = seen[:, contour.first]
+    edge = seen[:, contour.last] - first
+    length = jnp.sqrt(jnp.square(edge).sum(-1))
+    return _Edges(contour.inner, first, length, edge / jnp.where(length > 0, length, 1)[..., None])
+
+
+def _evaluate(arrays: Normalized, seen: Any, edges: Sequence[_Edges], focal: Any, unknowns: Unknowns) -> _At:
     rotation, translation, coefficients = unknowns
-    b, (n, p, _) = len(coefficients), arrays.bases.shape
-    points = arrays.mean + (coefficients @ arrays.bases.reshape(n, p * 3)).reshape(b, p, 3)
+    p, _, n = arrays.bases.shape
+    points = arrays.mean + (coefficients @ arrays.bases.reshape(p * 3, n).T).reshape(-1, p, 3)
     turned = points @ rotation.mT
     posed = turned + translation[:, None]
     depth = -posed[..., 2]
     projected = focal * posed[..., :2] / depth[..., None]
-    off, along = _from_curve(curves, projected)
-    off = jnp.where(as_points[:, None, None], projected - curves.seen, off)
-    along = jnp.where(as_points[:, None, None], 0, along)
+    parts = [(projected - seen, jnp.zeros_like(seen)), *(_from_curve(of, projected) for of in edges)]
+    off, along = (jnp.concatenate(column, 1)[:, arrays.order] for column in zip(*parts, strict=True))
     energy = jnp.square(off).sum((1, 2)) + WEIGHT * jnp.square(coefficients).sum(1)
     return _At(jnp.where((depth > 0).all(1), energy, jnp.inf), turned, posed, off, along)
 
 
-def _curves(arrays: Normalized, seen: Any) -> _Curves:
-    first, last = seen[:, arrays.segments], seen[:, arrays.ends]
-    edge = last - first
-    length = jnp.sqrt(jnp.square(edge).sum(-1))
-    return _Curves(seen, first, length, edge / jnp.where(length > 0, length, 1)[..., None])
-
-
-def _from_curve(curves: _Curves, projected: Any) -> tuple[Any, Any]:
-    """Of projected points (b, p, 2): how far they are from the nearest point of their curve, and along it."""
-    from_first = projected[:, :, None] - curves.first
-    share = (from_first * curves.direction).sum(-1)
-    on = jnp.clip(share, 0, curves.length)
-    off = from_first - on[..., None] * curves.direction
-    inside = (share > 0) & (share < curves.length)
+def _from_curve(of: _Edges, projected: Any) -> tuple[Any, Any]:
+    """(b, k, 2): where projected points (b, p, 2) are from the nearest point of their curve; and along it."""
+    from_first = projected[:, of.inner, None] - of.first
+    share = (from_first * of.direction).sum(-1)
+    off = from_first - jnp.clip(share, 0, of.length)[..., None] * of.direction
+    inside = (share > 0) & (share < of.length)
     nearest = jnp.square(off).sum(-1).argmin(-1)
     chosen = (jnp.arange(share.shape[-1]) == nearest[..., None])[..., None]  # quicker than a gather
-    along = jnp.where(chosen & inside[..., None], curves.direction, 0).sum(2)
+    along = jnp.where(chosen & inside[..., None], of.direction, 0).sum(2)
     return jnp.where(chosen, off, 0).sum(2), along
 
 
-def _jacobian(arrays: Normalized, focal: Any, rotation: Any, at: _At) -> Any:
+def _jacobian(bases: Any, focal: Any, rotation: Any, at: _At) -> Any:
     """(b, p, 2, 6 + n): of ``off`` by a small turn, a shift, and the coefficients."""
     x, y, z = at.posed[..., 0], at.posed[..., 1], at.posed[..., 2]
     depth, zero = -z, jnp.zeros_like(x)
@@ -282,12 +286,12 @@ def _jacobian(arrays: Normalized, focal: Any, rotation: Any, at: _At) -> Any:
             jnp.stack([zero, jnp.ones_like(x), y / depth], -1),
         ],
         -2,
-    )
-    by_place -= at.along[..., None] * (
-        at.along[..., None, :] @ by_place
-    )  # (b, p, 2, 3); sliding costs nothing
+    )  # (b, p, 2, 3)
+    by_place -= at.along[..., None] * (at.along[..., None, :] @ by_place)  # sliding costs nothing
     by_turn = jnp.cross(at.turned[:, :, None], by_place)  # d(turn x point) . row = turn . (point x row)
-    by_coefficients = jnp.einsum("bpij,npj->bpin", by_place @ rotation[:, None], arrays.bases)
+    rows = by_place @ rotation[:, None]
+    # Sums of three products: many small matrix products would be slower.
+    by_coefficients = sum(rows[..., axis, None] * bases[:, None, axis] for axis in range(3))
     return jnp.concatenate([by_turn, by_place, by_coefficients], -1)
 
 
@@ -303,68 +307,71 @@ def _turn(rotation: Any, by: Any) -> Any:
     return (jnp.eye(3) + sine * cross + cosine * cross @ cross) @ rotation
 
 
-@partial(jax.jit, static_argnames="steps")
-def _best_way(arrays: Normalized, seen: Any, focal: Any, start: Unknowns, steps: int) -> tuple[Unknowns, Any]:
-    """Go all `_WAYS` from the start, (b,) faces each; the best unknowns of each face, and damping (b,)."""
-    damping, as_points = (jnp.repeat(jnp.array(column), len(seen)) for column in zip(*_WAYS, strict=True))
-    many = jnp.tile(seen, (len(_WAYS), 1, 1))
-    unknowns = jax.tree.map(lambda a: jnp.tile(a, (len(_WAYS), *[1] * (a.ndim - 1))), start)
-    first = min(steps, _POINT_STEPS)
-    unknowns, damping, _ = _levenberg_marquardt(arrays, many, focal, as_points, unknowns, damping, first)
-    as_points = jnp.zeros_like(as_points)
-    unknowns, damping, at = _levenberg_marquardt(
-        arrays, many, focal, as_points, unknowns, damping, steps - first
-    )
-    best = at.energy.reshape(len(_WAYS), -1).argmin(0) * len(seen) + jnp.arange(len(seen))
-    found: tuple[Unknowns, Any] = jax.tree.map(lambda a: a[best], (unknowns, damping))
-    return found
+class _State(NamedTuple):
+    taken: Any  # steps
+    unknowns: Unknowns
+    at: _At
+    damping: Any  # (b,)
+    done: Any  # (b,)
 
 
 @partial(jax.jit, static_argnames="steps")
-def _end(arrays: Normalized, seen: Any, focal: Any, start: Unknowns, damping: Any, steps: int) -> Found:
-    """The last steps of the best ways."""
-    as_points = jnp.zeros(len(seen), bool)
-    unknowns, _, at = _levenberg_marquardt(arrays, seen, focal, as_points, start, damping, steps)
+def _better_way(arrays: Normalized, seen: Any, focal: Any, start: Unknowns, steps: int) -> Found:
+    """Fit from the start, and from where a fit to points alone leads; go the better way to its end."""
+    points = arrays._replace(contours=(), order=jnp.arange(seen.shape[1]))
+    damping = jnp.full(len(seen), _FIRST_DAMPING)
+    by_points = _levenberg_marquardt(points, seen, focal, start, damping, _POINT_STEPS).unknowns
+    starts = jax.tree.map(lambda *ways: jnp.concatenate(ways), start, by_points)
+    first, many = min(steps, _WAY_STEPS), jnp.tile(seen, (2, 1, 1))
+    state = _levenberg_marquardt(arrays, many, focal, starts, jnp.tile(damping, 2), first)
+    straight, other = state.at.energy.reshape(2, -1)
+    way = jnp.arange(len(seen)) + len(seen) * (other < _CLEARLY * straight)
+    unknowns, damping = jax.tree.map(lambda a: a[way], (state.unknowns, state.damping))
+    _, unknowns, at, *_ = _levenberg_marquardt(arrays, seen, focal, unknowns, damping, steps - first)
     return Found(unknowns, at.energy, jnp.sqrt(jnp.square(at.off).sum(2).mean(1)))
 
 
 def _levenberg_marquardt(
-    arrays: Normalized, seen: Any, focal: Any, as_points: Any, start: Unknowns, damping: Any, steps: int
-) -> tuple[Unknowns, Any, _At]:
-    """Unknowns, damping (b,) and energy after that many steps; faces that are done stay as they are."""
-    weights = jnp.concatenate([jnp.zeros(_POSE), jnp.full(len(arrays.bases), WEIGHT)])
-    b, p = seen.shape[:2]
-    curves = _curves(arrays, seen)
+    arrays: Normalized, seen: Any, focal: Any, start: Unknowns, damping: Any, steps: int
+) -> _State:
+    """The faces after that many steps, or when all are done; those that are done stay as they are."""
+    edges = [_edges(contour, seen) for contour in arrays.contours]
+    bases = arrays.bases.astype(jnp.float32)
+    b, (p, _, n) = len(seen), bases.shape
 
-    def step(_: Any, state: tuple[Unknowns, _At, Any, Any]) -> tuple[Unknowns, _At, Any, Any]:
-        unknowns, at, damping, done = state
-        jacobian = _jacobian(arrays, focal, unknowns.rotation, at).reshape(b, 2 * p, -1)
-        curvature = jacobian.mT @ jacobian + jnp.diag(weights)
-        slope = (jacobian.mT @ at.off.reshape(b, 2 * p, 1))[..., 0]
-        slope = slope.at[:, _POSE:].add(WEIGHT * unknowns.coefficients)
-        diagonal = jnp.diagonal(curvature, axis1=1, axis2=2)
-        damped = curvature + jax.vmap(jnp.diag)(damping[:, None] * diagonal)
-        change = -jax.vmap(_solve)(damped, slope)
+    def step(state: _State) -> _State:
+        taken, unknowns, at, damping, done = state
+        now, short = jax.tree.map(lambda a: a.astype(jnp.float32), (unknowns, at))
+        jacobian = _jacobian(bases, jnp.float32(focal), now.rotation, short).reshape(b, 2 * p, _POSE + n)
+        slope = (jacobian.mT @ short.off.reshape(b, 2 * p, 1))[..., 0]
+        slope = slope.at[:, _POSE:].add(WEIGHT * now.coefficients)
+        weights = jnp.concatenate([jnp.zeros(_POSE), jnp.full(n, WEIGHT)]).astype(jnp.float32)
+        diagonal = jnp.square(jacobian).sum(1) + weights
+        more = damping[:, None].astype(jnp.float32) * diagonal
+        change = -jax.vmap(_solve)(jacobian.mT @ jacobian + jax.vmap(jnp.diag)(weights + more), slope)
+        predicted = (change * (more * change - slope)).sum(1)
         trial = Unknowns(
-            _turn(unknowns.rotation, change[:, :3]),
+            _turn(unknowns.rotation, change[:, :3].astype(jnp.float64)),
             unknowns.translation + change[:, 3:_POSE],
             unknowns.coefficients + change[:, _POSE:],
         )
-        there = _evaluate(arrays, curves, focal, as_points, trial)
+        there = _evaluate(arrays, seen, edges, focal, trial)
         better = (there.energy < at.energy) & ~done
         gained = at.energy - there.energy
 
         def choose(new: Any, old: Any) -> Any:
             return jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
-        done |= better & (gained < _DONE * at.energy)
+        done |= predicted <= _DONE * at.energy
         unknowns, at = jax.tree.map(choose, (trial, there), (unknowns, at))
-        damping = jnp.clip(damping * jnp.where(better, _LESS, _MORE), _LEAST_DAMPING, _MOST_DAMPING)
-        return unknowns, at, damping, done
+        poor = ~(gained >= _POOR * predicted)
+        raised = jnp.maximum(damping * _MORE, _DAMPING_OF_REFUSED)
+        damping = jnp.where(poor, raised, jnp.where(gained > _GOOD * predicted, damping * _LESS, damping))
+        return _State(taken + 1, unknowns, at, jnp.clip(damping, _LEAST_DAMPING, _MOST_DAMPING), done)
 
-    at = _evaluate(arrays, curves, focal, as_points, start)
-    unknowns, at, damping, _ = jax.lax.fori_loop(0, steps, step, (start, at, damping, jnp.zeros(b, bool)))
-    return unknowns, damping, at
+    at = _evaluate(arrays, seen, edges, focal, start)
+    begin = _State(jnp.zeros((), int), start, at, damping, jnp.zeros(b, bool))
+    return jax.lax.while_loop(lambda s: (s.taken < steps) & ~s.done.all(), step, begin)
 
 
 def _solve(matrix: Any, vector: Any) -> Any:

@@ -10,11 +10,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from jaxau.morphable.expression import NEUTRAL, SHAPES, expression_shapes
+from jaxau.facs import SYNTHETIC_AUS
+from jaxau.morphable.expression import SHAPES, expression_shapes
 from jaxau.morphable.grid import Floats, sample
-from jaxau.morphable.head import MEAN_HEAD
-from jaxau.morphable.identity import identity_basis
+from jaxau.morphable.identity import MODES, identity_basis
 from jaxau.morphable.landmarks import LANDMARKS_68, LANDMARKS_98
+from jaxau.morphable.shape import HeadShape
 
 POINTS = 68
 SHAPES_USED, EXPRESSIONS = 60, 51
@@ -81,16 +82,18 @@ def built_in(points: int = POINTS) -> FaceModel:
     """jaxau's own model in millimetres, of 27 identity modes (1 is a standard deviation) and 51 expression
     shapes (1 is intensity E).
 
-    Around lids and lips the drawn faces do more than add up shapes (``jaxau.morphable.shape``).
+    The mean is the drawn one, whose lids lie on the eyeballs. Around lids and lips the drawn faces do more
+    than add up shapes (``jaxau.morphable.shape``).
 
     Args:
       points: 98 gives it with the first 96 landmarks of WFLW in place of the 68.
     """
     places = LANDMARKS_98 if points == 98 else LANDMARKS_68
     identity, expression = identity_basis().vertices, expression_shapes()
+    mean = HeadShape(np.zeros(len(MODES))).vertices(np.zeros(len(SYNTHETIC_AUS), np.float32))
     return FaceModel(
         "built-in",
-        sample((MEAN_HEAD + NEUTRAL).astype(np.float64), places),
+        sample(mean.astype(np.float64), places),
         np.stack([sample(mode.astype(np.float64), places) for mode in identity]),
         np.stack([sample(shape.astype(np.float64), places) for shape in expression]),
         SHAPES,
