@@ -199,21 +199,6 @@ def mirror_order(points: int) -> np.ndarray:
     return _MIRROR_ORDERS[points].copy()
 
 
-def mirror_landmarks(landmarks: np.ndarray, width: int) -> np.ndarray:
-    """Landmarks of the mirrored picture: x becomes width - 1 - x, left and right change names.
-
-    Args:
-      landmarks: (..., p, 2) pixels.
-      width: of the picture, in pixels.
-
-    Returns:
-      (..., p, 2) pixels.
-    """
-    mirrored = check_landmarks(landmarks)[..., mirror_order(np.shape(landmarks)[-2]), :].copy()
-    mirrored[..., 0] = width - 1 - mirrored[..., 0]
-    return mirrored
-
-
 def au_centers(landmarks: np.ndarray, aus: Iterable[int]) -> tuple[np.ndarray, np.ndarray]:
     """The two places, one on each side of the face, where each AU changes the skin.
 

@@ -109,24 +109,3 @@ def roi_weights(low: jax.Array, high: jax.Array, size: int, bins: int, samples: 
     weights = jnp.maximum(0.0, 1.0 - jnp.abs(position[..., None] - jnp.arange(size)))
     weights = weights * inside[..., None]
     return weights.reshape(*position.shape[:-1], bins, samples, size).mean(-2)
-
-
-def roi_align(
-    features: jax.Array, boxes: jax.Array, scale: float, output_size: tuple[int, int], samples: int = 2
-) -> jax.Array:
-    """RoIAlign (He et al., 2017; ``aligned=True``).
-
-    Args:
-      features: (n, h, w, c) maps.
-      boxes: (n, r, 4) x1, y1, x2, y2 in image pixels.
-      scale: map cells per image pixel, e.g. 1 / 32.
-      output_size: bins along y and x.
-      samples: sampling points per bin and axis.
-
-    Returns:
-      (n, r, rows, columns, c).
-    """
-    x1, y1, x2, y2 = jnp.moveaxis(boxes * scale - 0.5, -1, 0)
-    rows = roi_weights(y1, y2, features.shape[1], output_size[0], samples)
-    columns = roi_weights(x1, x2, features.shape[2], output_size[1], samples)
-    return jnp.einsum("nrph,nhwc,nrqw->nrpqc", rows, features, columns)

@@ -74,8 +74,3 @@ class Camera:
         x = self.center + posed[..., 0] * per_mm
         y = self.center - posed[..., 1] * per_mm
         return np.stack([x, y], -1), depth
-
-    def opencv_pose(self) -> tuple[Floats, Floats]:
-        """Rotation (3, 3) and translation (3,) for OpenCV's axes: x right, y down, z forward."""
-        flip = np.diag([1.0, -1.0, -1.0])
-        return flip @ self.rotation, flip @ self.translation + np.array([0, 0, DISTANCE])

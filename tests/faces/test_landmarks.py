@@ -5,7 +5,6 @@ from jaxau.faces.landmarks import (
     SCHEMES,
     au_centers,
     five_points,
-    mirror_landmarks,
     mirror_order,
 )
 from jaxau.facs import CORPUS_AUS, SYNTHETIC_AUS
@@ -17,6 +16,13 @@ def coded_points(points: int) -> np.ndarray:
     """Landmarks whose x is the index and whose y is the square of the index."""
     index = np.arange(points, dtype=np.float64)
     return np.stack([index, index**2], axis=-1)
+
+
+def mirror_landmarks(landmarks: np.ndarray, width: int) -> np.ndarray:
+    """Of the mirrored picture: x becomes width - 1 - x, left and right change names."""
+    mirrored = landmarks[..., mirror_order(landmarks.shape[-2]), :].copy()
+    mirrored[..., 0] = width - 1 - mirrored[..., 0]
+    return mirrored
 
 
 @pytest.fixture(scope="module")

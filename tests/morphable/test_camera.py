@@ -53,7 +53,9 @@ def test_pnp_finds_the_pose_again(pose: tuple[float, float, float]) -> None:
     points = _points()
     pixels = camera.project(points)[0]
     found, turn, shift = cv2.solvePnP(points, pixels, camera.intrinsics, np.zeros(4))
-    expected_rotation, expected_translation = camera.opencv_pose()
+    to_opencv = np.diag([1.0, -1.0, -1.0])  # whose y points down and z forward
+    expected_rotation = to_opencv @ camera.rotation
+    expected_translation = to_opencv @ camera.translation + np.array([0, 0, DISTANCE])
     difference = cv2.Rodrigues(turn)[0].T @ expected_rotation
     angle = np.rad2deg(np.arccos(np.clip((np.trace(difference) - 1) / 2, -1, 1)))
     assert found and angle < 0.5
