@@ -106,7 +106,7 @@ def _paper(
                 corpus="fec",
                 mine=True,
                 trainable=_TRIPLET_PARTS,
-                optim=Optim("sgd", 2e-4, b1=0.9),
+                optim=Optim("sgd", 2e-4, b1=0.9, nesterov=False),
                 augment=augment,
                 loss=_triplet_loss(),
             ),
@@ -114,7 +114,7 @@ def _paper(
                 "frames",
                 epochs=10,
                 batch_size=42,  # of the printed steps of an epoch
-                optim=Optim("sgd", 2e-3, b1=0.9),
+                optim=Optim("sgd", 2e-3, b1=0.9, nesterov=False),
                 augment=augment,
                 loss={"initial": 1.0},
             ),

@@ -101,7 +101,7 @@ def _paper(
                 epochs=10,
                 batch_size=30,
                 corpus="fec",
-                optim=Optim("sgd", 2e-4, b1=0.9),
+                optim=Optim("sgd", 2e-4, b1=0.9, nesterov=False),
                 augment=augment,
                 loss=_triplet_loss(),
             ),

@@ -29,10 +29,11 @@ class Optim:
     """One optimizer and its schedule.
 
     Attributes:
-      name: "adamw", "adam" or "sgd" (Nesterov momentum ``b1``).
+      name: "adamw", "adam" or "sgd" (momentum ``b1``).
       lr: peak learning rate.
       weight_decay: decoupled for adamw (kernels only), L2 for the others.
-      b1: first moment or momentum.
+      b1: first moment or momentum;
+      nesterov: whether that of sgd is Nesterov's.
       b2: second moment.
       schedule: "constant", "cosine" (to zero, per step), "steps" (times ``decay`` at the end of each of
         ``periods`` equal parts of the stage: 12 epochs in 6 parts change every 2) or "inverse_sqrt" (times
@@ -50,6 +51,7 @@ class Optim:
     lr: float = 1e-4
     weight_decay: float = 0.0
     b1: float = 0.9
+    nesterov: bool = True
     b2: float = 0.999
     schedule: Literal["constant", "cosine", "steps", "inverse_sqrt"] = "constant"
     decay: float = 0.3

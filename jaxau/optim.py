@@ -50,7 +50,7 @@ def make_optimizer(stage: Stage, total_steps: int) -> optax.GradientTransformati
         if config.name == "adam":
             parts.append(optax.adam(schedule, config.b1, config.b2))
         else:
-            parts.append(optax.sgd(schedule, config.b1, nesterov=True))
+            parts.append(optax.sgd(schedule, config.b1, config.nesterov))
     if config.multipliers:
         # Of the whole update, weight decay included: as if the learning rate were another.
         parts.append(optax.stateless(partial(_multiply, config.multipliers)))

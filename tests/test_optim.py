@@ -39,11 +39,13 @@ def test_schedule_of_the_inverse_square_root():
         from_dict(values)
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
-def test_updates_equal_torchs(name):
-    """Nesterov momentum, L2 and decoupled decay; none for biases and scales, stacked or not."""
+@pytest.mark.parametrize(
+    ("name", "nesterov"), [("sgd", True), ("sgd", False), ("adam", True), ("adamw", True)]
+)
+def test_updates_equal_torchs(name, nesterov):
+    """Momentum, Nesterov's or not, L2 and decoupled decay; none for biases and scales, stacked or not."""
     torch = pytest.importorskip("torch", reason="pip install 'jaxau[parity]'")
-    config = Optim(name, 0.05, weight_decay=0.1, schedule="steps", decay=0.3, periods=2)
+    config = Optim(name, 0.05, 0.1, nesterov=nesterov, schedule="steps", decay=0.3, periods=2)
     optimizer = optim.make_optimizer(Stage("frames", 1, 1, optim=config), total_steps=6)
     rng = np.random.default_rng(0)
     shapes = {"kernel": (3, 3, 3, 2, 2), "relations": (4, 2), "bias": (3, 2), "scale": (3, 2), "vector": (4,)}
@@ -55,7 +57,7 @@ def test_updates_equal_torchs(name):
         {"params": [theirs[key] for key in shapes if key not in decayed], "weight_decay": 0.0},
     ]
     if name == "sgd":
-        reference = torch.optim.SGD(groups, lr=0.05, momentum=0.9, nesterov=True)
+        reference = torch.optim.SGD(groups, lr=0.05, momentum=0.9, nesterov=nesterov)
     else:
         reference = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[name](groups, lr=0.05)
     schedule = torch.optim.lr_scheduler.StepLR(reference, step_size=3, gamma=0.3)

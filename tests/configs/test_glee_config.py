@@ -37,7 +37,8 @@ def test_the_papers_values(variant: str, corpus: str, protocol: str, frames: str
     assert (second.corpus, second.epochs, second.batch_size, second.mine) == ("", 10, 42, False)
     assert models.create_loss(config, "frames") == DetectionLoss(1.0)
     for stage, rate in ((first, 2e-4), (second, 2e-3)):
-        assert (stage.optim.name, stage.optim.b1, stage.optim.lr) == ("sgd", 0.9, rate)
+        sgd = stage.optim
+        assert (sgd.name, sgd.b1, sgd.nesterov, sgd.lr) == ("sgd", 0.9, False, rate)
         assert (stage.optim.schedule, stage.optim.weight_decay) == ("constant", 0.0)
     assert models.create(config, "frames") == GLEENet(data.aus)
 
