@@ -262,6 +262,10 @@ class Data:
     def _all(self, stage: str, part: str, length: int, mine: bool = False) -> list[Plan]:
         """Every consecutive window, tuple or triplet of a part of the subjects; ``mine`` adds chains."""
         view, videos = self._config.stages[stage].view, self._videos(part)
+        if view in ("triplets", "emotions"):
+            # A share of the frames is one of the AU labels, which these do not need: even a video of which
+            # it leaves nothing takes part.
+            videos = [video for video in self._all_videos if video.subject in getattr(self.split, part)]
         if view == "triplets":
             return views.triplet_plans(self.manifest, videos, mine, part)
         if view == "emotions":

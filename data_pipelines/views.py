@@ -105,9 +105,9 @@ def triplet_of(batch: Batch, plans: Sequence[Plan], mine: bool) -> Batch:
 def triplet_plans(manifest: Mapping[str, Any], videos: Sequence[Video], mine: bool, part: str) -> list[Plan]:
     """The triplets of a part of the subjects; of synthetic faces they are drawn, as many as there are frames.
 
-    A share of the frames (``config.data.fraction``) is one of the AU labels, which triplets do not need: all
-    of the people's synthetic faces take part. A triplet one of whose pictures is not there is left out, but
-    counts in the chains.
+    A share of the frames (``config.data.fraction``) is one of the AU labels, which triplets and emotions do
+    not need: all of the people's synthetic faces take part. A triplet one of whose pictures is not there is
+    left out, but counts in the chains.
 
     Args:
       manifest: of the corpus.
@@ -180,9 +180,10 @@ def _drawn_triplets(
 
 
 def emotion_plans(records: Records, videos: Sequence[Video]) -> list[Plan]:
-    """The frames that show an emotion; of synthetic faces, some show none of the seven."""
+    """The frames that show an emotion; of synthetic faces all, but for those that show none of the seven."""
     found = [int(record) for video in videos for record in video.records]
     if _is_drawn(records.manifest):
+        found = sorted([*found, *(int(record) for video in videos for record in video.dropped)])
         shown = [emotions(records.raw(record)["au_intensity"][None])[0] for record in found]
         found = [record for record, emotion in zip(found, shown, strict=True) if emotion >= 0]
     return [Plan(np.array([record]), np.ones(1, bool)) for record in found]

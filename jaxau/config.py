@@ -162,7 +162,8 @@ class DataConfig:
         their training subjects in the same fold of their own first protocol. AUs that a corpus does not code
         are masked there; ``aus`` may hold those of all. Only the main corpus is evaluated.
       fraction: share of the training data that is used, in (0, 1].
-      fraction_by: whether it is a share of the subjects, or of each one's frames.
+      fraction_by: whether it is a share of the subjects, or of each one's frames, which leaves triplets and
+        emotions of synthetic faces whole: they need no AU labels.
       loader: where pictures are decoded: "jpeg" = in threads, each time; "raw" = once, into a file beside the
         records that is mapped into memory; "device" = once, and then they stay on the accelerator, which cuts
         and colours them itself (stills and clips of one corpus, one device). Batches are the same, but for

@@ -10,6 +10,7 @@ import jax
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from jaxau import checkpoint, evaluate, files, models
@@ -75,6 +76,8 @@ def draw_losses(runs: Mapping[str, Path], make_data: MakeData) -> dict[str, Figu
             "o-",
             color=color,
         )
+    for axes in (training, validation):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     training.set(xlabel="epoch", ylabel="loss per AU", title="training frames")
     validation.set(xlabel="epoch", ylabel="cross-entropy per AU", title="inner subjects")
     figure.legend(loc="outside lower center", ncols=len(runs))
