@@ -178,17 +178,20 @@ def triplet_table(results: Sequence[Result], cells: Sequence[Cell], printed: str
 def relation_table(results: Sequence[Result], cells: Sequence[Cell], printed: str, ours: str) -> pd.DataFrame:
     """A row per setting: distance of the adjacency matrices and dependency F1, and how much better they are.
 
-    The printed numbers are differences, too; those of a method stand in the rows whose ``published`` their
-    names begin with. Arguments as `setting_table`.
+    A distance is over the pairs of AUs that a row predicts neither always nor never; only distances over as
+    many are compared. The printed numbers are differences, too; those of a method stand in the rows whose
+    ``published`` their names begin with. Arguments as `setting_table`.
     """
     rows = []
     for result in results:
         row, found = {"setting": result.label, "data": corpus_name(ours)}, result.compared
+        pairs = [found["relations"][run]["pairs"] for run in "ab"] if found else []
+        row["pairs of AUs"] = str(pairs[0]) if pairs else UNDEFINED
         for metric, name in (("l2_distance", "L2 distance"), ("dependency_f1", "dependency F1")):
             own, first = (_relation(found["relations"][run], metric) if found else None for run in "ab")
             better = None if own is None or first is None else own - first
             if better is not None and metric == "l2_distance":
-                better = -better
+                better = -better if pairs[0] == pairs[1] else None
             is_first = result is results[0]
             scaled = percent if metric == "dependency_f1" else _number
             row[name] = _FAILED if result.error else scaled(own)

@@ -11,11 +11,11 @@ from jaxau.report.paper_tables import Result
 from jaxau.report.published import Cell
 
 
-def _compared(l2, dependency, difference=0.0, t=None, p=None):
+def _compared(l2, dependency, difference=0.0, t=None, p=None, pairs=(66, 66)):
     """Of the form of ``compare.compare``, the row's run as a."""
 
     def relations(i):
-        return {"l2_distance": l2[i], "dependency": {"dependency_f1": dependency[i]}}
+        return {"l2_distance": l2[i], "pairs": pairs[i], "dependency": {"dependency_f1": dependency[i]}}
 
     mean = {"difference": difference, "low": difference - 0.1, "high": difference + 0.1}
     chosen = {"mean": mean, "t_test": {"t": t, "p": p, "n": 9, "over": "subjects"}}
@@ -38,21 +38,23 @@ def test_relation_table():
     results = [
         _row("AU-FAN", "AU-FAN", compared=_compared((3.0, 3.0), (0.4, 0.4))),
         _row("AU-VAE", "AU-VAE against", compared=_compared((2.5, 3.0), (0.45, 0.4))),
-        _row("none", compared=_compared((None, 3.0), (None, 0.4))),
+        _row("none", compared=_compared((None, 3.0), (None, 0.4), pairs=(0, 66))),
+        _row("fewer", compared=_compared((2.0, 3.0), (0.4, 0.4), pairs=(28, 66))),
         _row("AUNet", "AUNet", error="it broke"),
     ]
     table = paper_tables.relation_table(results, cells, "mixture", "synthetic").to_dict("records")
     mixture = "BP4D + DISFA + Aff-Wild2 to"
     assert table[1] == {
-        "setting": "AU-VAE", "data": "synthetic faces",
+        "setting": "AU-VAE", "data": "synthetic faces", "pairs of AUs": "66",
         "L2 distance": "2.50", "L2 distance: better than AU-FAN by": "0.50",
         f"printed, %, {mixture} BP4D: L2 distance": "2.2", f"printed, %, {mixture} DISFA: L2 distance": "6.5",
         "dependency F1": "45.0", "dependency F1: better than AU-FAN by": "5.0",
         f"printed, %, {mixture} BP4D: dependency F1": "1.5",
     }  # fmt: skip
-    assert [row["L2 distance"] for row in table] == ["3.00", "2.50", "–", "failed"]
-    assert [row["L2 distance: better than AU-FAN by"] for row in table] == ["–", "0.50", "–", "–"]
-    assert [row[f"printed, %, {mixture} BP4D: L2 distance"] for row in table] == ["–", "2.2", "–", "–"]
+    assert [row["L2 distance"] for row in table] == ["3.00", "2.50", "–", "2.00", "failed"]
+    assert [row["pairs of AUs"] for row in table] == ["66", "66", "0", "28", "–"]
+    assert [row["L2 distance: better than AU-FAN by"] for row in table] == ["–", "0.50", "–", "–", "–"]
+    assert [row[f"printed, %, {mixture} BP4D: L2 distance"] for row in table] == ["–", "2.2", "–", "–", "–"]
 
 
 def test_paired_table():
