@@ -35,8 +35,8 @@ _FIRST_DAMPING, _DAMPING_OF_REFUSED = 1e-6, 1e-3
 """The first steps are nearly Gauss-Newton's; from one that fails, damping starts where it can be felt."""
 _POOR, _GOOD = 0.25, 0.75  # decrease of the energy, as a share of what was predicted
 _LESS, _MORE = 0.1, 10.0  # damping after a good step, or a poor one
-_POINT_STEPS, _WAY_STEPS = 2, 6
-_CLEARLY = 0.98
+_POINT_STEPS, _WAY_STEPS = 1, 3
+_CLEARLY = 0.9
 """Sliding along curves has local minima, so that each face goes two ways for some steps. The second is taken
 where its energy is less by this factor."""
 _LEAST_DAMPING, _MOST_DAMPING = 1e-7, 1e6
