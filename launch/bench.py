@@ -3,6 +3,7 @@
     python -m launch.bench                                            # the paper's networks, step by step
     python -m launch.bench --against=torch                            # and PyTorch's, by turns
     python -m launch.bench --nosteps --loader --data_dir=data         # the input pipeline
+    python -m launch.bench --nosteps --fit                            # the face model's fit, and SciPy's
     python -m launch.bench --nosteps --predict --video=talk.mp4 --landmarks=talk.csv
 
 Writes ``docs/benchmarks/<device>.md`` and ``.json``; sections that are not measured anew stay in them. Other
@@ -51,6 +52,7 @@ _LOADER = flags.DEFINE_bool("loader", False, "Also time the input pipeline of --
 _PREDICT = flags.DEFINE_bool(
     "predict", False, "Also time prediction of --video, with --landmarks or --detector_weights."
 )
+_FIT = flags.DEFINE_bool("fit", False, "Also time the fit of the face model, by turns with SciPy's.")
 _CONFIG = config_flags.DEFINE_config_file(
     "config", "configs/lac.py:synthetic", accept_new_attributes=True, lock_config=False
 )
@@ -94,8 +96,10 @@ def main() -> None:
         sections["loader"] = {**about, **_measure_loader()}
     for name in networks if _PREDICT.value else ():
         sections[f"predict {name}"] = {**about, **_measure_prediction(_paper(name))}
+    if _FIT.value:
+        sections["fit"] = {**about, **_measure_fit()}
     if not sections:
-        raise ValueError("nothing to measure: give --networks, --loader or --predict")
+        raise ValueError("nothing to measure: give --networks, --loader, --predict or --fit")
     device = machine.device_name()
     page, _ = speed.write(Path(_OUT.value), device, sections)
     if _JSON.value:
@@ -208,6 +212,21 @@ def _measure_prediction(config: Config) -> dict[str, Any]:
         rows.append(pipelines.measure_prediction(config, name, video, faces, repeats))
     about = {"network": config.name, "dtype": config.dtype, "video": video.name}
     return {"kind": "prediction", **about, "width": width, "height": height, "rows": rows}
+
+
+def _measure_fit() -> dict[str, Any]:
+    from jaxau.benchmark import face_fit
+
+    rows, accuracy = [], []
+    for noise in (0.0, 1.0):
+        _say(f"fit, {noise:g} pixels of noise")
+        rows.append(face_fit.measure_fit(50, noise, rounds=5))
+        linear = face_fit.known_faces(200, noise)
+        accuracy.append(face_fit.measure_accuracy(linear, rendered=False, noise=noise))
+        for points in (68, 98):
+            drawn = face_fit.rendered_faces(200, points, noise)
+            accuracy.append(face_fit.measure_accuracy(drawn, rendered=True, noise=noise))
+    return {"kind": "fit", "rows": rows, "accuracy": accuracy}
 
 
 def _say(line: str) -> None:

@@ -63,6 +63,26 @@ PREDICTION_COLUMNS = {
     "n": "runs timed",
     "first run": "seconds of the run before these, which compiles or finds the program in the cache",
 }
+FIT_COLUMNS = {
+    "noise": "pixels on the landmarks, in pictures of 256",
+    "jaxau": "faces a second, all faces at once: median [quartiles] over turns",
+    "SciPy": "method of `scipy.optimize.least_squares`, one face after another from the same start, on one "
+    "thread, with residuals in NumPy arrays and its own numerical Jacobian",
+    "its faces/s": "median [quartiles] over rounds",
+    "ratio": "its seconds for a face over jaxau's, median [quartiles] of rounds; **above 1, jaxau is faster**",
+    "as low": "faces on which jaxau's energy is at most 1.0001 times SciPy's, of all",
+}
+ACCURACY_COLUMNS = {
+    "synthetic faces": "`linear`: of the built-in model itself, its 51 shapes each on their own; `rendered`: "
+    "as the generator draws them, AUs of both sides; seen by a known camera",
+    "landmarks": "of each face",
+    "noise": "as above",
+    "pose": "degrees by which the worst of yaw, pitch and roll is off: median [quartiles] over faces",
+    "most": "degrees of the worst face",
+    "within 1 degree": "share of the faces",
+    "correlation": "of fitted coefficients with the truth: median [quartiles] over the shapes that move",
+    "AU2, AU4, AU9": "correlations of these, the lower of both sides",
+}
 
 
 def write(folder: Path, device: str, sections: Record) -> tuple[Path, Path]:
@@ -78,7 +98,7 @@ def write(folder: Path, device: str, sections: Record) -> tuple[Path, Path]:
 
 def markdown(record: Record) -> str:
     """The page: each section with how it was measured, its tables, and what their columns mean."""
-    shapes = {"steps": _steps, "loader": _loader, "prediction": _prediction}
+    shapes = {"steps": _steps, "loader": _loader, "prediction": _prediction, "fit": _fit}
     parts = [f"# Speed on {record['device']}"]
     for section in record["sections"].values():
         parts += shapes[section["kind"]](section)
@@ -177,6 +197,42 @@ def _prediction(section: Record) -> list[str]:
         f"{section['video']}: {section['width']} x {section['height']} pixels.",
         _table(PREDICTION_COLUMNS, rows),
         _legend(PREDICTION_COLUMNS),
+    ]
+
+
+def _fit(section: Record) -> list[str]:
+    speeds = [
+        [
+            _number(row["noise"]),
+            _spread(row["faces_per_second"]),
+            method,
+            _spread(row[method]["faces_per_second"]),
+            _spread(row[method]["speed_ratio"]),
+            f"{row[method]['as_low']} of {row['faces']}",
+        ]
+        for row in section["rows"]
+        for method in ("trf", "lm")
+    ]
+    accuracies = [
+        [
+            f"{row['faces']} {'rendered' if row['rendered'] else 'linear'}",
+            str(row["landmarks"]),
+            _number(row["noise"]),
+            _spread(row["pose_degrees"]),
+            _number(row["most_degrees"]),
+            f"{row['within_a_degree']:.1%}",
+            _spread(row["correlation"]),
+            ", ".join(f"{value:.3f}" for value in row["correlation_of"].values()),
+        ]
+        for row in section["accuracy"]
+    ]
+    return [
+        "## Fit of the face model, synthetic faces",
+        _environment(section),
+        _table(FIT_COLUMNS, speeds),
+        _legend(FIT_COLUMNS),
+        _table(ACCURACY_COLUMNS, accuracies),
+        _legend(ACCURACY_COLUMNS),
     ]
 
 

@@ -180,3 +180,22 @@ def test_what_is_measured_again_replaces_only_itself(tmp_path):
     assert record["sections"]["loader"] == _loader()
     assert page.read_text() == speed.markdown(record)
     assert "99.0 s" in page.read_text() and "## Input pipeline" in page.read_text()
+
+
+def test_the_fit_and_its_accuracy():
+    method = {"faces_per_second": _spread(10.0), "speed_ratio": _spread(80.0), "as_low": 49}
+    row = {"faces": 50, "noise": 1.0, "faces_per_second": _spread(800.0), "trf": method, "lm": method}
+    accuracy = {
+        "faces": 200,
+        "rendered": True,
+        "landmarks": 98,
+        "noise": 1.0,
+        "pose_degrees": _spread(0.5),
+        "most_degrees": 1.25,
+        "within_a_degree": 0.985,
+        "correlation": _spread(0.25),
+        "correlation_of": {"AU02": 0.6, "AU04": 0.5, "AU09": 0.4},
+    }
+    page = _page(fit={**ABOUT, "kind": "fit", "rows": [row], "accuracy": [accuracy]})
+    assert _cells(page, "1 |")[2:] == ["trf", "10 [9, 11]", "80 [72, 88]", "49 of 50"]
+    assert _cells(page, "200 rendered")[4:] == ["1.25", "98.5%", "0.25 [0.225, 0.275]", "0.600, 0.500, 0.400"]
