@@ -364,9 +364,14 @@ def _stem(request: Request, what: str) -> str:
 
 
 def _of_occurring(request: Request, config: Config) -> Config:
-    """For the budget "smoke", the AUs that occur on the training subjects: of few people, some never do."""
+    """For the budget "smoke", the AUs that occur on the training subjects: of few people, some never do.
+
+    And no less than a tenth of the frames: of so few, the hundredth part may show no AU at all.
+    """
     if request.budget != "smoke":
         return config
+    data = dataclasses.replace(config.data, fraction=max(config.data.fraction, 0.1))
+    config = dataclasses.replace(config, data=data)
     counts = request.make_data(config).statistics["n_occ"]
     aus = tuple(au for au, count in zip(config.data.aus, counts, strict=True) if count)
     return dataclasses.replace(config, data=dataclasses.replace(config.data, aus=aus))

@@ -98,3 +98,14 @@ def test_raf_au_and_ablations(make):
     head, rows, _, text = make(10)
     assert len(rows) == 11 + 2 * 11
     assert text.count("begins at random here, without weights.") == 4  # ImageNet's
+
+
+def test_a_hundredth_of_few_frames_would_show_no_au(tiny_faces, tmp_path):
+    """At "smoke" it is a tenth; other budgets take what is asked for."""
+    data = partial(make_data, data_dir=tiny_faces)
+    for budget, share in (("smoke", 0.1), ("short", 0.01)):
+        request = reproduce.Request(GTLE, "synthetic", budget, data, lambda config: 3, tmp_path)
+        config = reproduce.configure(GTLE, GTLE.figures[4].rows[2], "bp4d", "synthetic", budget)
+        found = reproduce._of_occurring(request, config)
+        assert config.data.fraction == 0.01 and found.data.fraction == share
+        assert found == config if budget == "short" else 0 < len(found.data.aus) < len(config.data.aus)
