@@ -69,7 +69,7 @@ FIT_COLUMNS = {
     "SciPy": "method of `scipy.optimize.least_squares`, one face after another from the same start, on one "
     "thread, with residuals in NumPy arrays and its own numerical Jacobian",
     "its faces/s": "median [quartiles] over rounds",
-    "ratio": "its seconds for a face over jaxau's, median [quartiles] of rounds; **above 1, jaxau is faster**",
+    "ratio": "its seconds for a face over jaxau's: median [quartiles]; **above 1, jaxau is faster**",
     "as low": "faces on which jaxau's energy is at most 1.0001 times SciPy's, of all",
 }
 ACCURACY_COLUMNS = {
