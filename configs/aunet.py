@@ -51,8 +51,9 @@ def get_config(argument: str = "synthetic") -> ConfigDict:
 
     Without ``stages`` these are labels and tuples. ``flow`` is the row of a table (optical flow in the place
     of what changes in the features). ``windows`` trains the same detector on consecutive frames, for which
-    the FAN runs once a frame; with stages=labels+windows+tuples and --config.stages.tuples.start_from=windows
-    the tuples of the paper, each aligned onto its middle frame, need only the last epochs.
+    the FAN runs once a frame, and counts each that has both neighbours in its gapless run; with
+    stages=labels+windows+tuples and --config.stages.tuples.start_from=windows the tuples of the paper, each
+    aligned onto its middle frame, need only the last epochs.
     """
     variants = {
         "bp4d": bp4d,
