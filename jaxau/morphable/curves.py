@@ -56,26 +56,31 @@ def check_landmarks(landmarks: Floats) -> list[str]:
             f"landmarks of shape {landmarks.shape}: a face model is fitted to (faces, points, 2) with "
             f"{', '.join(map(str, SCHEMES))} points"
         )
-    return [_reason(points) for points in landmarks]
+    names = SCHEMES[landmarks.shape[1]]
+    points = landmarks[:, : len(names)]  # without pupils
+    missing = np.count_nonzero(~np.isfinite(points).all(-1), axis=1)
+    points = np.where(missing[:, None, None] > 0, 0, points)
+    centered = points - points.mean(1, keepdims=True)
+    extents = np.sqrt(np.maximum(np.linalg.eigvalsh(centered.mT @ centered), 0))  # the smaller first
+    within = 1e-6 * np.maximum(extents[:, 1:, None], 1e-300)
+    x, y = np.moveaxis(points, 2, 0)
+    close = np.abs(x[:, :, None] - x[:, None]) <= within
+    close &= np.abs(y[:, :, None] - y[:, None]) <= within
+    close &= np.triu(np.ones(close.shape[1:], bool), 1)
+    return [_reason(names, *face) for face in zip(missing, extents, close, strict=True)]
 
 
-def _reason(points: Floats) -> str:
-    names = SCHEMES[len(points)]
-    may_meet, jaw = (_MAY_MEET_98, 33) if len(points) == 98 else (_MAY_MEET_68, 17)
-    points = points[: len(names)]  # without pupils
-    missing = int(np.count_nonzero(~np.isfinite(points).all(-1)))
+def _reason(names: Floats, missing: int, extents: Floats, close: Floats) -> str:
+    may_meet, jaw = (_MAY_MEET_98, 33) if len(names) == 96 else (_MAY_MEET_68, 17)
     if missing:
-        return f"{missing} of {len(points)} landmarks missing"
-    extent = np.linalg.svd(points - points.mean(0), compute_uv=False)
-    distance = np.abs(points[:, None] - points[None]).max(-1)
-    close = np.argwhere(np.triu(distance <= 1e-6 * max(extent[0], 1e-300), 1))
-    pairs = [(int(names[i]), int(names[j])) for i, j in close]
+        return f"{missing} of {len(names)} landmarks missing"
+    pairs = [(int(names[i]), int(names[j])) for i, j in np.argwhere(close)] if close.any() else []
     same = [pair for pair in pairs if pair not in may_meet and pair[1] >= jaw]
     if same:
         return f"landmarks {same[0][0]} and {same[0][1]} in one place" + (
             f", and {len(same) - 1} more pairs" if len(same) > 1 else ""
         )
-    return "landmarks on one line" if extent[1] < _FLAT * extent[0] else ""
+    return "landmarks on one line" if extents[0] < _FLAT * extents[1] else ""
 
 
 class Contour(NamedTuple):

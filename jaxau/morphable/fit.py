@@ -13,7 +13,6 @@ with the truth .09 with pixels, .43 with half sides.)
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -315,14 +314,14 @@ class _State(NamedTuple):
     done: Any  # (b,)
 
 
-@partial(jax.jit, static_argnames="steps")
-def _better_way(arrays: Normalized, seen: Any, focal: Any, start: Unknowns, steps: int) -> Found:
+@jax.jit
+def _better_way(arrays: Normalized, seen: Any, focal: Any, start: Unknowns, steps: Any) -> Found:
     """Fit from the start, and from where a fit to points alone leads; go the better way to its end."""
     points = arrays._replace(contours=(), order=jnp.arange(seen.shape[1]))
     damping = jnp.full(len(seen), _FIRST_DAMPING)
     by_points = _levenberg_marquardt(points, seen, focal, start, damping, _POINT_STEPS).unknowns
     starts = jax.tree.map(lambda *ways: jnp.concatenate(ways), start, by_points)
-    first, many = min(steps, _WAY_STEPS), jnp.tile(seen, (2, 1, 1))
+    first, many = jnp.minimum(steps, _WAY_STEPS), jnp.tile(seen, (2, 1, 1))
     state = _levenberg_marquardt(arrays, many, focal, starts, jnp.tile(damping, 2), first)
     straight, other = state.at.energy.reshape(2, -1)
     way = jnp.arange(len(seen)) + len(seen) * (other < _CLEARLY * straight)
@@ -332,7 +331,7 @@ def _better_way(arrays: Normalized, seen: Any, focal: Any, start: Unknowns, step
 
 
 def _levenberg_marquardt(
-    arrays: Normalized, seen: Any, focal: Any, start: Unknowns, damping: Any, steps: int
+    arrays: Normalized, seen: Any, focal: Any, start: Unknowns, damping: Any, steps: Any
 ) -> _State:
     """The faces after that many steps, or when all are done; those that are done stay as they are."""
     edges = [_edges(contour, seen) for contour in arrays.contours]

@@ -82,6 +82,15 @@ def test_as_low_as_scipy_on_50_faces(noise: float) -> None:
     assert (found.energy <= 1.0001 * _scipy(drawn.landmarks)).sum() >= 48
 
 
+def test_no_step_raises_the_energy_and_the_last_change_nothing() -> None:
+    landmarks = known_faces(16, noise=1).landmarks
+    energies = np.array(
+        [fit(MODEL, landmarks, SIZE, FOCAL, steps).energy for steps in (3, 4, 5, 6, 8, 16, 40)]
+    )
+    assert (np.diff(energies, axis=0) <= 0).all() and (energies[0] > 1.01 * energies[-1]).any()
+    assert (energies[-2] <= 1.0001 * energies[-1]).sum() >= 15
+
+
 def test_jacobian_is_that_of_the_residuals() -> None:
     """Central differences of the energy written anew, where some points slide and some lie at corners."""
     drawn = known_faces(4, noise=2)
