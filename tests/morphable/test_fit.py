@@ -203,6 +203,18 @@ def test_error_grows_smoothly_with_noise() -> None:
     assert (steps > 0).all() and steps.max() < 4 * errors[1]
 
 
+def test_faces_turned_far_are_not_left_in_a_local_minimum() -> None:
+    """Which curves alone have: from the mean face, points of a turned jaw slide to the wrong segments."""
+    drawn, landmarks = known_faces(48), []
+    points = MODEL.mean + np.tensordot(drawn.shape, MODEL.shape, 1)
+    points = points + np.tensordot(drawn.expression, MODEL.expression, 1)
+    poses = drawn.pose * [2, 1.5, 2]
+    for pose, xyz in zip(poses, points, strict=True):
+        landmarks.append(Camera(SIZE, rotation(*pose), scale=0.95).project(xyz)[0])
+    found = fit(MODEL, np.stack(landmarks), SIZE, FOCAL)
+    assert found.error.max() < 0.1 and np.abs(found.pose - poses).max() < 0.5
+
+
 @pytest.mark.parametrize("points", [49, 66])
 def test_fewer_landmarks(exact: tuple[KnownFaces, fitting.Fit], points: int) -> None:
     drawn, _ = exact
@@ -252,7 +264,7 @@ def test_pose_of_rendered_faces(points: int, places: np.ndarray) -> None:
         landmarks.append(np.concatenate([seen[0], np.zeros((2 * (points == 98), 2))]))  # pupils do not count
     found = fit(model, np.stack(landmarks), SIZE, FOCAL)
     assert found.ok.all() and found.error.max() < 0.6
-    assert np.abs(found.pose - truth).mean() < 0.1 and np.abs(found.pose - truth).max() < 1
+    assert np.abs(found.pose - truth).mean() < 0.05 and np.abs(found.pose - truth).max() < 1
 
 
 def test_98_landmarks_need_a_model_that_has_them() -> None:
