@@ -99,7 +99,7 @@ def draw_embedding(
         said = "" if spread is None else f"; variance within a combination: {spread:.2f} of all"
         points = embeddings.project(faces["embedding"])
         drawn[f"{label}: expression embedding of the test faces by AU combination{said}"] = (
-            embeddings.scatter(points, groups, "t-SNE of the expression embedding")
+            embeddings.scatter(points, groups, f"{label}: t-SNE of the expression embedding")
         )
     return drawn
 
