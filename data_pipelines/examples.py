@@ -127,7 +127,7 @@ class Load:
         self._resize_to = self._options.resize_to or self._image_size
         self._seed = [_AUGMENT_STREAM, config.seed, zlib.crc32(stage.encode())]
         of = config.stages[stage]
-        self._view, self._flow, self._mine = of.view, of.flow, of.mine
+        self._view, self._flow, self._mine = of.view, of.flow, of.mine_triplets
         self._loader = config.data.loader
         self._decoded = pictures.decode_to_file(records) if self._loader == "raw" else None
         known = paper(config.name).stages

@@ -232,7 +232,8 @@ class Data:
             if stage == "windows":  # AUNet's
                 return ListedPlans(self._shared_windows())
             clips = view in ("clips", "features")
-            length, mine = self._config.data.clip_length if clips else 1, self._config.stages[stage].mine
+            length = self._config.data.clip_length if clips else 1
+            mine = self._config.stages[stage].mine_triplets
             return ListedPlans(self._all(stage, "train", length, mine))
         stills = self._config.stages[stage].view == "frames"
         return DrawnPlans(self._videos("train"), self._config, stills)

@@ -115,8 +115,8 @@ class Stage:
       trainable: prefixes of parameter paths, e.g. ("lstm", "trunk/stage3"); () = everything.
       freeze_batch_stats: keep BatchNorm's running statistics and normalise with them.
       flow: batches of tuples also hold the optical flow from the middle frame to its neighbours.
-      mine: trains also on triplets that follow from chains of annotated ones, while these are semi-hard (see
-        ``models.pretraining.TripletLoss``).
+      mine_triplets: trains also on triplets that follow from chains of annotated ones, while these are
+        semi-hard (see ``models.pretraining.TripletLoss``).
       checkpoint_every_steps: also save within an epoch, every so many steps; 0 = at its end only.
       loss: options of the stage's loss, defined by the model file.
     """
@@ -132,7 +132,7 @@ class Stage:
     trainable: tuple[str, ...] = ()
     freeze_batch_stats: bool = False
     flow: bool = False
-    mine: bool = False
+    mine_triplets: bool = False
     checkpoint_every_steps: int = 0
     optim: Optim = field(default_factory=Optim)
     augment: Augment = field(default_factory=Augment)
@@ -398,7 +398,10 @@ def _check(config: Config) -> None:
         _rule(warm, f"{path}.optim.warmup_steps", optim.warmup_steps, rule)
         _rule(not stage.flow or stage.view == "tuples", f"{path}.flow", stage.flow, 'only of view "tuples"')
         _rule(
-            not stage.mine or stage.view == "triplets", f"{path}.mine", stage.mine, 'only of view "triplets"'
+            not stage.mine_triplets or stage.view == "triplets",
+            f"{path}.mine_triplets",
+            stage.mine_triplets,
+            'only of view "triplets"',
         )
         for part in ("flip", "blur", "compression", "holes"):
             chance = getattr(stage.augment, part)

@@ -112,7 +112,7 @@ def small_glee_config(**network: Any) -> Config:
                 8,
                 max_steps=5,
                 start_from="identity",
-                mine=True,
+                mine_triplets=True,
                 trainable=("face", "global_fc"),
                 **options,
             ),

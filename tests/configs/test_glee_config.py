@@ -32,9 +32,9 @@ def test_the_papers_values(variant: str, corpus: str, protocol: str, frames: str
     assert config.selection == ("conventional" if variant == "bp4d_to_bp4dplus" else "honest")
     assert list(stages) == ["triplets", "frames"] and stages["frames"].start_from == "triplets"
     first, second = stages["triplets"], stages["frames"]
-    assert (first.corpus, first.epochs, first.batch_size, first.mine) == ("fec", 10, 30, True)
+    assert (first.corpus, first.epochs, first.batch_size, first.mine_triplets) == ("fec", 10, 30, True)
     assert models.create_loss(config, "triplets") == TripletLoss(0.1, 0.2)
-    assert (second.corpus, second.epochs, second.batch_size, second.mine) == ("", 10, 42, False)
+    assert (second.corpus, second.epochs, second.batch_size, second.mine_triplets) == ("", 10, 42, False)
     assert models.create_loss(config, "frames") == DetectionLoss(1.0)
     for stage, rate in ((first, 2e-4), (second, 2e-3)):
         sgd = stage.optim
@@ -52,7 +52,7 @@ def test_stages_begin_where_the_one_before_them_ended() -> None:
     config = from_dict(get_config("synthetic,stages=frames").to_dict())
     assert list(config.stages) == ["frames"] and config.stages["frames"].start_from == ""
     own = from_dict(get_config("synthetic,stages=identity+triplets+frames").to_dict()).stages
-    assert all(stage.corpus == "" for stage in own.values()) and own["triplets"].mine
+    assert all(stage.corpus == "" for stage in own.values()) and own["triplets"].mine_triplets
 
 
 # Table V by hand: branches, coefficients, classifier, joint layer, what it starts from.

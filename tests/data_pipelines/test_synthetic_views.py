@@ -21,7 +21,7 @@ def _data(folder, view, mine=False, **data):
     config = Config(
         "gtle_net",
         DataConfig("synthetic", protocol="synthetic-3fold", **fields),
-        {"only": Stage(view, epochs=1, batch_size=8, augment=PLAIN, mine=mine)},
+        {"only": Stage(view, epochs=1, batch_size=8, augment=PLAIN, mine_triplets=mine)},
     )
     return make_data(config, folder)
 

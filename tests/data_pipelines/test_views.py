@@ -30,7 +30,7 @@ LEVELS = (10, 40, 70, 100, 130, 160, 190, 220)
 
 
 def with_stage(config, view, corpus="", mine=False, **data):
-    stage = Stage(view, epochs=1, batch_size=4, augment=PLAIN, corpus=corpus, mine=mine)
+    stage = Stage(view, epochs=1, batch_size=4, augment=PLAIN, corpus=corpus, mine_triplets=mine)
     return dataclasses.replace(config, stages={"only": stage}, data=dataclasses.replace(config.data, **data))
 
 
