@@ -92,7 +92,6 @@ class Normalized(NamedTuple):
 
     The mean is centred and scaled by one factor. The shapes have one factor too, and the expressions one, so
     that the most moving of them reaches 3 and their proportions remain [choice].
-
     """
 
     mean: Any  # (p, 3)
