@@ -15,28 +15,20 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import jax
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
-from configs import aar, aunet, glee_net, gtle_net, lac
-from jaxau import models
+from configs.tables import PAPERS
 from jaxau.benchmark import machine, steps
 from jaxau.config import LOADERS, Config, from_dict
 from jaxau.report import speed
 from launch import command
 
-PAPERS: dict[str, Callable[[str], ConfigDict]] = {
-    "aar": aar.get_config,
-    "aunet": aunet.get_config,
-    "glee_net": glee_net.get_config,
-    "gtle_net": gtle_net.get_config,
-    "lac": lac.get_config,
-}
 TWINS = ("lac",)
 SMALL_BATCH = {"frames": 4, "clips": 1, "tuples": 1}
 """For CPUs, by view: there a step of the paper's batch takes a minute."""
@@ -111,7 +103,9 @@ def main() -> None:
 
 def _paper(network: str) -> Config:
     """The configuration of the paper, in the precision that is timed."""
-    values = PAPERS[network]("bp4d")
+    get_config = PAPERS[network].get_config
+    assert get_config is not None, "every paper has a configuration"
+    values = get_config("bp4d")
     values.dtype = _DTYPE.value or ("float32" if _on_cpu() else "bfloat16")
     return from_dict(values.to_dict())
 
@@ -127,20 +121,14 @@ def _counts() -> tuple[int, int]:
     return warmup, _REPEATS.value or repeats
 
 
-def batch_sizes(config: Config) -> dict[str, int]:
-    """Of the stages that are timed, those that detect AUs in pictures."""
-    sizes = SMALL_BATCH if _on_cpu() else {}
-    return {
-        name: sizes.get(stage.view, stage.batch_size)
-        for name, stage in config.stages.items()
-        if stage.view in SMALL_BATCH and not stage.cache and models.role(config, name).detects_aus
-    }
-
-
 def _measure_steps(config: Config, make_twin: steps.MakeTwin | None) -> dict[str, Any]:
     warmup, repeats = _counts()
     given = {"frames": _STILLS.value, "tuples": _STILLS.value, "clips": _CLIPS.value}
-    sizes = {name: given[config.stages[name].view] or size for name, size in batch_sizes(config).items()}
+    sizes = {}
+    for name in steps.timed_stages(config):
+        stage = config.stages[name]
+        usual = SMALL_BATCH[stage.view] if _on_cpu() else stage.batch_size
+        sizes[name] = given[stage.view] or usual
     return steps.measure_network(
         config, sizes, warmup, repeats, make_twin, turn=1 if _on_cpu() else 5, say=_say
     )

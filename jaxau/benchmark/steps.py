@@ -167,10 +167,23 @@ def count_parameters(stage: Stage, params: Any) -> Row:
     return {"parameters": total, "trainable_parameters": trained}
 
 
+def timed_stages(config: Config) -> list[str]:
+    """The stages that detect AUs in pictures."""
+    return [
+        name
+        for name, stage in config.stages.items()
+        if stage.view in ("frames", "clips", "tuples")
+        and not stage.cache
+        and models.role(config, name).detects_aus
+    ]
+
+
 def noise_batch(config: Config, name: str, seed: int = 0) -> dict[str, np.ndarray]:
     """A batch of the stage's view whose pictures, labels and places of AUs are random, and all known."""
-    rng, batch = np.random.default_rng(seed), {}
+    rng, batch, role = np.random.default_rng(seed), {}, models.role(config, name)
     for field, shape in models.first_batch(config, name).items():
+        if field not in (*role.inputs, *role.targets, "au", "au_mask"):
+            continue
         size = (config.stages[name].batch_size, *shape.shape[1:])
         if field == "corpus":
             batch[field] = np.zeros(size, np.int32)  # the first

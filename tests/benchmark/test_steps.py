@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs.tables import PAPERS
 from jaxau import models
 from jaxau.benchmark import machine, steps
 from jaxau.config import from_dict
-from launch import bench
 
 MODES = ("inference", "training")
 
@@ -100,16 +100,15 @@ def test_the_batch_must_fit_the_devices(tiny, monkeypatch):
         steps.CompiledStage(tiny, "frames", 5)
 
 
-@pytest.mark.parametrize("name", sorted(bench.PAPERS))
+@pytest.mark.parametrize("name", sorted(PAPERS))
 def test_batches_of_noise_are_what_each_network_and_its_loss_ask_for(name):
     """As shapes: the stages that ``launch.bench`` times, of the configuration for synthetic faces."""
-    config = from_dict(bench.PAPERS[name]("synthetic").to_dict())
-    sizes = bench.batch_sizes(config)
-    assert sizes, name
-    for stage, size in sizes.items():
+    config = from_dict(PAPERS[name].get_config("synthetic").to_dict())
+    stages = steps.timed_stages(config)
+    assert stages, name
+    for stage in stages:
         network, loss = models.create(config, stage), models.create_loss(config, stage)
-        batch = steps.noise_batch(config, stage)
-        batch = {field: value[:size] for field, value in batch.items()}
+        batch = {field: value[:1] for field, value in steps.noise_batch(config, stage).items()}
         given, named = models.arguments(models.role(config, stage), batch, train=True)
 
         def run(batch=batch, network=network, loss=loss, given=given, named=named):
